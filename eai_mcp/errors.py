@@ -1,0 +1,226 @@
+"""Every error we raise on purpose.
+
+    EaiError
+    ├── ConfigError             what the operator chose cannot work
+    ├── InvalidArgument         what the caller sent cannot work
+    ├── LimitExceeded           too large, too long, too many
+    ├── TurnFailed              how an earlier turn failed, told again
+    ├── UnknownName             no model, prompt or card of that name
+    ├── SessionError
+    │   ├── SessionBusy         another turn is running
+    │   ├── NoTask              nothing runs that could be stopped
+    │   └── NotFound            no such session, turn or position
+    ├── StoreError
+    │   ├── Conflict            changed, or taken over, by somebody else
+    │   └── StorageFull         the disk or the quota is used up
+    ├── CallError               the model could not be reached, or refused
+    │   ├── MissingKey          no API key in the environment
+    │   ├── AuthFailed          the provider does not take the key
+    │   ├── Rejected            the provider does not take the request
+    │   ├── ContextOverflow     the history is longer than the model reads
+    │   ├── Refused             the model or its filter declined
+    │   ├── RateLimited         too many requests for now
+    │   ├── Unavailable         not reached, not ready, or broken off
+    │   └── CallTimeout         no answer within the limit
+    └── Internal                a bug of ours; the traceback is on stderr under its id
+
+Each class has one `code`, the name a caller may test for. The message says what, which one, and what to do.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+Detail: TypeAlias = str | int | float | bool | Sequence[str] | None
+
+
+class EaiError(Exception):
+    """An error with a code, a sentence for a person, and facts for a program.
+
+    `retryable` means that the same request may succeed later; `retry_after_s` is how long somebody asked
+    us to wait, None when nobody said. `details` holds small values only, never a key or a raw body.
+    """
+
+    code: str = "internal"
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
+        **details: Detail,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        if retryable is not None:
+            self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.details: Mapping[str, Detail] = details
+
+
+class ConfigError(EaiError):
+    """A setting, a folder or a catalog file cannot work as it is."""
+
+    code = "invalid_argument"
+
+
+class InvalidArgument(EaiError):
+    """An argument is missing, of the wrong type or out of range; `field` in the details names it."""
+
+    code = "invalid_argument"
+
+
+class LimitExceeded(EaiError):
+    """Something is larger than we take; `limit` and `actual` in the details, in the message's unit."""
+
+    code = "limit_exceeded"
+
+
+class UnknownName(EaiError):
+    """No model, prompt or card of that name. The nearest names come first in `known`."""
+
+    def __init__(self, kind: str, name: str, *, known: Sequence[str]) -> None:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        shown = near or sorted(known)[:12]
+        label = "nearest" if near else "known"
+        super().__init__(
+            f"no {kind} named {name!r}; {label}: {', '.join(shown) or 'none'}. "
+            f"list_catalog(kind={kind + 's'!r}) shows all.",
+            kind=kind,
+            name=name,
+            known=tuple(shown),
+        )
+        self.code = f"unknown_{kind}"
+
+
+class TurnFailed(EaiError):
+    """The failure of a turn that ended before, with the code and the sentence that it had then."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool, **details: Detail) -> None:
+        super().__init__(message, retryable=retryable, retry_after_s=None, **details)
+        self.code = code
+
+
+class SessionError(EaiError):
+    """A session is not in the state that the request needs."""
+
+    code = "conflict"
+
+
+class SessionBusy(SessionError):
+    """Another turn is running in the session: `turn_id` and `running_s` in the details."""
+
+    code = "busy"
+    retryable = True
+
+
+class NoTask(SessionError):
+    """Nothing is running that could be interrupted."""
+
+    code = "no_task"
+
+
+class NotFound(SessionError):
+    """There is no session, turn or message of that name."""
+
+    code = "not_found"
+
+
+class StoreError(EaiError):
+    """The store could not keep what it was given."""
+
+    code = "internal"
+
+
+class Conflict(StoreError):
+    """Somebody else changed the session, or took its turn over."""
+
+    code = "conflict"
+
+
+class StorageFull(StoreError):
+    """There is no space left; nothing that was acknowledged is lost."""
+
+    code = "storage_full"
+    retryable = True
+
+
+class CallError(EaiError):
+    """A model could not be reached, or refused.
+
+    `partial` is the text that had already streamed. `status` (HTTP) and `request_id` (the provider's) stand
+    in the details where they are known.
+    """
+
+    code = "provider_unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        partial: str = "",
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
+        **details: Detail,
+    ) -> None:
+        super().__init__(message, retryable=retryable, retry_after_s=retry_after_s, **details)
+        self.partial = partial
+
+
+class MissingKey(CallError):
+    """The environment variable that should hold the API key is not set."""
+
+    code = "missing_api_key"
+
+
+class AuthFailed(CallError):
+    """The provider does not accept the key, or the key may not use this model."""
+
+    code = "provider_auth"
+
+
+class Rejected(CallError):
+    """The provider says that the request itself is wrong; repeating it will not help."""
+
+    code = "provider_rejected"
+
+
+class ContextOverflow(CallError):
+    """The messages are longer than the model can read."""
+
+    code = "context_overflow"
+
+
+class Refused(CallError):
+    """The model or its content filter declined to answer."""
+
+    code = "refused"
+
+
+class RateLimited(CallError):
+    """The provider asks us to wait."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class Unavailable(CallError):
+    """The provider could not be reached, is not ready, or broke off in the middle."""
+
+    code = "provider_unavailable"
+    retryable = True
+
+
+class CallTimeout(CallError):
+    """No answer, or no next byte, within the limit."""
+
+    code = "timeout"
+    retryable = True
+
+
+class Internal(EaiError):
+    """A bug of ours; the message holds the id under which stderr has the traceback."""
+
+    code = "internal"
