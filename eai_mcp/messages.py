@@ -1,0 +1,187 @@
+"""Messages and their blocks: pure frozen values, and the one JSON codec for them.
+
+Equal content means equal objects; ids, times and owners live in the store. In JSON each block carries its
+`type`, as it does here.
+"""
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, TypeAlias
+
+import pydantic
+from pydantic import JsonValue
+
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+
+class _Strict:
+    """A value in whose JSON an unknown field is a mistake, not something to pass over."""
+
+    __slots__ = ()
+    __pydantic_config__ = pydantic.ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class TextBlock(_Strict):
+    """Words that were said."""
+
+    text: str
+    type: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingBlock(_Strict):
+    """Reasoning that came before the words; `signature` is the provider's seal on it, if it has one."""
+
+    text: str
+    signature: str | None = None
+    type: Literal["thinking"] = "thinking"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBlock(_Strict):
+    """A picture; `data` is base64, `media_type` as in `image/png`."""
+
+    media_type: str
+    data: str
+    type: Literal["image"] = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentBlock(_Strict):
+    """A file for the model to read; `data` is base64, `media_type` as in `application/pdf`."""
+
+    media_type: str
+    data: str
+    name: str = "document"
+    type: Literal["document"] = "document"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUseBlock(_Strict):
+    """The model asks for a tool to be run; `id` pairs it with its result."""
+
+    id: str
+    name: str
+    input: JsonObject
+    type: Literal["tool_use"] = "tool_use"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResultBlock(_Strict):
+    """What a tool said; `failed` marks an error that the model should see."""
+
+    tool_use_id: str
+    content: tuple["TextBlock | ImageBlock | DocumentBlock", ...]
+    failed: bool = False
+    type: Literal["tool_result"] = "tool_result"
+
+
+Block: TypeAlias = Annotated[
+    TextBlock | ThinkingBlock | ImageBlock | DocumentBlock | ToolUseBlock | ToolResultBlock,
+    pydantic.Field(discriminator="type"),
+]
+Role: TypeAlias = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState(_Strict):
+    """A provider's own form of an assistant message, kept whole to be sent back unchanged.
+
+    It means something to the same provider and wire model only; for any other the neutral blocks are used.
+    """
+
+    provider: str
+    model: str
+    data: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Message(_Strict):
+    """One role's contribution. `partial` marks a reply that was cut off before it was finished."""
+
+    role: Role
+    content: tuple[Block, ...]
+    partial: bool = False
+    state: ProviderState | None = None
+
+    @property
+    def text(self) -> str:
+        """The words alone: text blocks joined by a blank line, thinking left out."""
+        return "\n\n".join(block.text for block in self.content if isinstance(block, TextBlock))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more calls, in one meaning for every provider.
+
+    `input` counts everything that was read, `cache_read` and `cache_write` are parts of it; `output` counts
+    everything that was written, `reasoning` is a part of it. `cost_usd` is None when no price is known.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    cost_usd: float | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        known = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.reasoning + other.reasoning,
+            sum(known) if known else None,
+        )
+
+
+def user(content: str | tuple[Block, ...]) -> Message:
+    """A user's message of plain text or of blocks."""
+    return Message("user", (TextBlock(content),) if isinstance(content, str) else content)
+
+
+def assistant(text: str, *, partial: bool = False) -> Message:
+    """An assistant's message of plain text."""
+    return Message("assistant", (TextBlock(text),), partial=partial)
+
+
+def without_state(message: Message) -> Message:
+    """The same message as any other provider may see it."""
+    return message if message.state is None else replace(message, state=None)
+
+
+@functools.cache
+def _adapter() -> pydantic.TypeAdapter[Message]:
+    return pydantic.TypeAdapter(Message)
+
+
+@functools.cache
+def _blocks() -> pydantic.TypeAdapter[tuple[Block, ...]]:
+    return pydantic.TypeAdapter(tuple[Block, ...])
+
+
+def encode(message: Message) -> JsonObject:
+    """A message as JSON; what is None is left out."""
+    encoded: JsonObject = _adapter().dump_python(message, mode="json", exclude_none=True)
+    return encoded
+
+
+def decode(value: JsonValue) -> Message:
+    """The message that `encode` made.
+
+    Raises:
+        pydantic.ValidationError: `value` has another shape.
+    """
+    return _adapter().validate_python(value)
+
+
+def decode_blocks(value: JsonValue) -> tuple[Block, ...]:
+    """The blocks of a list such as a caller sends.
+
+    Raises:
+        pydantic.ValidationError: A block has an unknown `type`, or lacks or invents a field.
+    """
+    return _blocks().validate_python(value)

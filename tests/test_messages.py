@@ -1,0 +1,93 @@
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eai_mcp import messages
+from eai_mcp.messages import (
+    DocumentBlock,
+    ImageBlock,
+    Message,
+    ProviderState,
+    TextBlock,
+    ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    Usage,
+    assistant,
+    user,
+)
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+shown = (
+    st.builds(TextBlock, text)
+    | st.builds(ImageBlock, text, text)
+    | st.builds(DocumentBlock, text, text, text)
+)
+blocks = (
+    shown
+    | st.builds(ThinkingBlock, text, st.none() | text)
+    | st.builds(ToolUseBlock, text, text, st.dictionaries(text, json_values, max_size=3))
+    | st.builds(ToolResultBlock, text, st.lists(shown, max_size=2).map(tuple), st.booleans())
+)
+states = st.none() | st.builds(ProviderState, text, text, json_values)
+whole_messages = st.builds(
+    Message,
+    st.sampled_from(["user", "assistant"]),
+    st.lists(blocks, max_size=4).map(tuple),
+    st.booleans(),
+    states,
+)
+
+
+@given(whole_messages)
+def test_a_message_comes_back_from_its_json(message):
+    assert messages.decode(messages.encode(message)) == message
+
+
+def test_json_names_the_type_of_each_block():
+    assert messages.encode(user("hi")) == {
+        "role": "user",
+        "content": [{"type": "text", "text": "hi"}],
+        "partial": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([{"type": "text"}], "Field required"),
+        ([{"type": "zap", "text": "x"}], "does not match any of the expected tags"),
+        ([{"type": "text", "text": "x", "color": "red"}], "Unexpected keyword argument"),
+        ([{"text": "x"}], "Unable to extract tag"),
+        ({"type": "text", "text": "x"}, "valid tuple"),
+    ],
+)
+def test_blocks_of_another_shape_are_refused(value, reason):
+    with pytest.raises(pydantic.ValidationError, match=reason):
+        messages.decode_blocks(value)
+
+
+def test_the_text_of_a_message_leaves_thinking_out():
+    message = Message("assistant", (ThinkingBlock("hm"), TextBlock("one"), TextBlock("two")))
+    assert message.text == "one\n\ntwo"
+
+
+def test_a_message_without_state_is_what_another_provider_may_see():
+    said = assistant("hi")
+    assert (
+        messages.without_state(Message("assistant", said.content, state=ProviderState("p", "m", 1))) == said
+    )
+    assert messages.without_state(said) is said
+
+
+def test_usage_adds_up_and_an_unknown_cost_stays_unknown():
+    total = Usage(1, 2, 3, 4, 5) + Usage(10, 20, 30, 40, 50)
+    assert total == Usage(11, 22, 33, 44, 55)
+    assert (Usage(cost_usd=0.5) + Usage()).cost_usd == 0.5
+    assert (Usage(cost_usd=0.5) + Usage(cost_usd=0.25)).cost_usd == 0.75
