@@ -1,0 +1,1 @@
+"""Models, prompts and cards: read from their directories, found by name, reloaded when a file changes."""
