@@ -1,0 +1,1 @@
+"""Sessions and turns: what is said to whom, what is remembered, what is running."""
