@@ -1,0 +1,122 @@
+"""Every part put together: what is opened at the start, who is handed what, what is closed at the end.
+
+    async with app.opened(settings) as running:
+        turn = await running.registry.begin("", Talk(content="Hello"))
+        print((await running.registry.reply(turn, wait_s=60)).reply)
+
+This is the Python API too: the server and the command line do nothing that cannot be done here.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from eai_mcp import observe, providers
+from eai_mcp.calls import Call
+from eai_mcp.catalog.catalog import Catalog
+from eai_mcp.catalog.entries import Model
+from eai_mcp.chat.registry import Limits, Registry
+from eai_mcp.settings import Settings
+from eai_mcp.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    import httpx2
+
+CLOSING_LIMIT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The open parts."""
+
+    settings: Settings
+    catalog: Catalog
+    registry: Registry
+    parts: providers.Parts
+
+    def missing(self, model: Model) -> str | None:
+        """What has to be done before `model` can answer, None when nothing has to."""
+        return providers.missing(model, self.parts)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, observer: observe.Observer = observe.logged) -> AsyncIterator[App]:
+    """Open every part; at the end interrupt what runs, save it, and end every child process.
+
+    Nothing is read, connected or started before its first use.
+    """
+    store = MemoryStore()
+    catalog = Catalog.standard(
+        models=settings.models, prompts=settings.prompts, cards=settings.cards, config=settings.config
+    )
+    closing = AsyncExitStack()
+    async with _unwrapped(), anyio.create_task_group() as tasks:
+        parts = providers.Parts(
+            environ=settings.environ,
+            client=_Client(closing),
+            closing=closing,
+            cache=settings.cache,
+            offline=settings.offline,
+            gguf=settings.gguf,
+        )
+        registry = Registry(
+            store=store,
+            catalog=catalog,
+            call_for=_Calls(parts),
+            tasks=tasks,
+            default_model=settings.model,
+            limits=Limits(turn_s=settings.turn_limit_s, message_bytes=settings.message_bytes),
+            observe=observer,
+        )
+        try:
+            yield App(settings, catalog, registry, parts)
+        finally:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + CLOSING_LIMIT_S):
+                await registry.aclose()
+                await closing.aclose()
+                await store.aclose()
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _unwrapped() -> AsyncIterator[None]:
+    """A task group wraps what its body raises; callers want the error itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None
+
+
+@dataclass(slots=True)
+class _Client:
+    """The one connection pool, made when it is first asked for."""
+
+    closing: AsyncExitStack
+    made: "httpx2.AsyncClient | None" = None
+
+    def __call__(self) -> "httpx2.AsyncClient":
+        if self.made is None:
+            from eai_mcp.providers import http  # httpx2 costs 0.1 s, and many servers never call a model
+
+            self.made = http.new_client()
+            self.closing.push_async_callback(self.made.aclose)
+        return self.made
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The call that reaches each model, made at its first use and again when its file changed."""
+
+    parts: providers.Parts
+    made: dict[str, tuple[Model, Call]] = field(default_factory=dict)
+
+    def __call__(self, model: Model) -> Call:
+        known = self.made.get(model.name)
+        if known is None or known[0] != model:
+            known = self.made[model.name] = (model, providers.adapter(model, self.parts))
+        return known[1]

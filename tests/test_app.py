@@ -1,0 +1,74 @@
+import anyio
+import pytest
+
+from eai_mcp import app
+from eai_mcp.chat.values import Talk
+from eai_mcp.errors import ConfigError, UnknownName
+from eai_mcp.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path, catalog):
+    text = 'provider = "tests.fakes:build"\nmodel = "echo"\n'
+    (tmp_path / "models" / "echo.toml").write_text(text, encoding="utf-8")
+    return Settings(model="echo", config=tmp_path, cache=tmp_path / "cache", environ={"GIVEN_KEY": "made-up"})
+
+
+async def ask(opened, content, **fields):
+    turn = await opened.registry.begin("", Talk(content=content, **fields))
+    return await opened.registry.reply(turn, 5)
+
+
+async def test_an_open_app_answers_with_its_default_model(settings):
+    async with app.opened(settings) as opened:
+        assert (await ask(opened, "hello there")).reply == "1: hello there"
+
+
+async def test_a_call_is_made_once_and_again_when_its_model_file_changed(settings, tmp_path):
+    async with app.opened(settings) as opened:
+        call_for = opened.registry._call_for
+        first = call_for(opened.catalog.model("echo"))
+        assert call_for(opened.catalog.model("echo")) is first
+        text = 'provider = "tests.fakes:build"\nmodel = "changed"\n'
+        (tmp_path / "models" / "echo.toml").write_text(text, encoding="utf-8")
+    async with app.opened(settings) as reopened:
+        assert call_for(reopened.catalog.model("echo")) is not first
+
+
+async def test_what_the_body_raises_comes_out_as_it_is(settings):
+    with pytest.raises(UnknownName):
+        async with app.opened(settings) as opened:
+            await ask(opened, "hi", model="nobody")
+
+
+async def test_closing_interrupts_a_running_turn_and_closes_the_connections(settings, tmp_path):
+    text = 'provider = "openai_chat"\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"\n'
+    (tmp_path / "models" / "far.toml").write_text(text, encoding="utf-8")
+    with anyio.fail_after(5):
+        async with app.opened(settings) as opened:
+            await opened.registry.begin("", Talk(content="hi", model="far"))
+            client = opened.parts.client()
+            assert opened.parts.client() is client
+    assert client.is_closed
+
+
+@pytest.mark.parametrize("provider", ["nowhere", "no_such_module:build", "tests.fakes:nothing", ":", "x:"])
+async def test_a_provider_that_is_not_there_is_named(settings, tmp_path, provider):
+    text = f'provider = "{provider}"\nmodel = "m"\n'
+    (tmp_path / "models" / "odd.toml").write_text(text, encoding="utf-8")
+    async with app.opened(settings) as opened:
+        with pytest.raises(ConfigError, match=f"{provider}"):
+            await ask(opened, "hi", model="odd")
+
+
+async def test_a_model_without_its_key_says_what_is_missing(settings, tmp_path):
+    for name, variable in [("keyed", "GIVEN_KEY"), ("keyless", "OTHER_KEY")]:
+        text = f'model = "m"\napi_key_env = "{variable}"\nbase_url = "http://127.0.0.1:9"\n'
+        (tmp_path / "models" / f"{name}.toml").write_text(text, encoding="utf-8")
+    async with app.opened(settings) as opened:
+        assert opened.missing(opened.catalog.model("keyed")) is None
+        assert opened.missing(opened.catalog.model("keyless")) == "OTHER_KEY is not set"
+
+
+def test_parts_and_settings_do_not_show_keys(settings):
+    assert "made-up" not in repr(settings)
