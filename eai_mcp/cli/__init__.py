@@ -1,0 +1,30 @@
+"""The command line: arguments to settings, one module a group of commands.
+
+Only what a command needs is imported when it runs: `--help` and `--version` answer without the MCP library.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from eai_mcp.cli import parser
+from eai_mcp.errors import EaiError
+
+FAILED, MISUSED = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 it failed, 2 it was asked wrongly, 130 it was stopped by hand."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    options = parser.build().parse_args(list(arguments))
+    try:
+        command = parser.command(options)
+        return command(options)
+    except EaiError as error:
+        print(f"eai-mcp: {error.message}", file=sys.stderr)
+        return MISUSED if error.code in ("invalid_argument", "limit_exceeded") else FAILED
+    except KeyboardInterrupt:
+        return 130

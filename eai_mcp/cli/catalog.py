@@ -1,0 +1,33 @@
+"""`eai-mcp models`, `prompts` and `cards`: what there is to choose from."""
+
+import argparse
+import sys
+
+import anyio
+
+from eai_mcp import app
+from eai_mcp.cli import logs, parser, talk
+from eai_mcp.server import listing
+
+WIDTH = 100
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print a line for each entry, and the files that were skipped to standard error."""
+    logs.to_stderr(options.log_level)
+    return anyio.run(_show, options)
+
+
+async def _show(options: argparse.Namespace) -> int:
+    async with app.opened(parser.chosen_settings(options)) as opened:
+        told = listing.catalog(opened, options.kind, options.filter)
+        for entry in told["entries"]:
+            mark = "*" if entry.get("default") else " "
+            needs = f"  [{entry['needs']}]" if "needs" in entry else ""
+            description = " ".join(entry.get("description", "").split())
+            if len(description) > WIDTH:
+                description = description[: WIDTH - 1] + "…"
+            talk.show(f"{mark} {entry['name']:<20} {description}{needs}\n")
+        for problem in told.get("problems", []):
+            print(f"skipped {problem}", file=sys.stderr)
+    return 0

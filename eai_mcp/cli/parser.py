@@ -1,0 +1,106 @@
+"""The words that the command line understands."""
+
+import argparse
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import eai_mcp
+from eai_mcp import settings
+
+EPILOG = "Start with: eai-mcp talk 'What is the capital of Japan?'   See also: eai-mcp COMMAND --help"
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    root = argparse.ArgumentParser("eai-mcp", description="Chat as MCP tools.", epilog=EPILOG)
+    root.add_argument("--version", action="version", version=f"eai-mcp {eai_mcp.__version__}")
+    commands = root.add_subparsers(metavar="COMMAND", required=True)
+    _serve(_command(commands, "serve", "serve:serve", "be an MCP server (stdio unless told otherwise)"))
+    talk = _command(commands, "talk", "talk:talk", "take a turn in the terminal, streamed as it comes")
+    talk.add_argument(
+        "content", nargs="+", help="what to say; several are said one after another; - reads stdin"
+    )
+    _choices(talk)
+    _choices(_command(commands, "chat", "chat:chat", "talk line by line: /s sends, /c cancels, /q quits"))
+    for kind in ("models", "prompts", "cards"):
+        listing = _command(commands, kind, "catalog:show", f"list the {kind}")
+        listing.add_argument(
+            "filter", nargs="?", default="", help="show only names and descriptions with this"
+        )
+        listing.set_defaults(kind=kind)
+    _command(commands, "fetch", "fetch:fetch", "download the weights of the model 'local' now")
+    _command(commands, "doctor", "doctor:doctor", "say what is there and what is missing")
+    return root
+
+
+def command(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    """The function that runs the chosen command; its module is imported now."""
+    module, _, function = options.run.partition(":")
+    found: Callable[[argparse.Namespace], int] = getattr(
+        importlib.import_module(f"eai_mcp.cli.{module}"), function
+    )
+    return found
+
+
+def chosen_settings(options: argparse.Namespace) -> settings.Settings:
+    """The environment's settings, with the command's options over them."""
+    base = settings.from_environ(os.environ)
+    return replace(
+        base,
+        model=getattr(options, "default_model", None) or base.model,
+        models=tuple(options.models),
+        prompts=tuple(options.prompts),
+        cards=tuple(options.cards),
+        offline=base.offline or options.offline,
+        gguf=options.gguf or base.gguf,
+    )
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: str, help_text: str
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+    made.set_defaults(run=run)
+    for kind in ("models", "prompts", "cards"):
+        made.add_argument(
+            f"--{kind}",
+            metavar="DIR",
+            type=Path,
+            action="append",
+            default=[],
+            help=f"look for {kind} here first",
+        )
+    made.add_argument("--offline", action="store_true", help="download nothing (or EAI_MCP_OFFLINE=1)")
+    made.add_argument(
+        "--gguf", type=Path, metavar="FILE", help="weights for the model 'local' (or EAI_MCP_GGUF)"
+    )
+    made.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
+    return made
+
+
+def _serve(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--transport", default="stdio", choices=["stdio", "sse", "http"])
+    made.add_argument("--host", default="127.0.0.1", help="address for sse and http (default %(default)s)")
+    made.add_argument(
+        "--port", type=int, default=8000, help="port for sse and http; 0 picks one (default %(default)s)"
+    )
+    made.add_argument(
+        "--model", dest="default_model", metavar="NAME", help="the default model (or EAI_MCP_MODEL)"
+    )
+    made.add_argument(
+        "--inline-wait", type=float, metavar="SECONDS", help="how long a call waits for a reply (default 45)"
+    )
+
+
+def _choices(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--session", default="default", metavar="NAME")
+    made.add_argument("--model", metavar="NAME", help="see: eai-mcp models")
+    made.add_argument("--prompt", metavar="NAME", help="see: eai-mcp prompts")
+    made.add_argument("--card", metavar="NAME", help="see: eai-mcp cards")
+    made.add_argument("--system", metavar="TEXT", help="raw system text in the prompt's place")
+    made.add_argument("--temperature", type=float)
+    made.add_argument("--max-tokens", type=int)
+    made.add_argument("--seed", type=int)

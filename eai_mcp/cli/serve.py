@@ -1,0 +1,44 @@
+"""`eai-mcp serve`: an MCP server on stdio, SSE or streamable HTTP."""
+
+import argparse
+import sys
+from dataclasses import replace
+
+import anyio
+
+from eai_mcp import app
+from eai_mcp.cli import logs, parser
+from eai_mcp.errors import ConfigError
+from eai_mcp.server import face
+from eai_mcp.settings import Settings
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until the client leaves or a signal comes."""
+    logs.to_stderr(options.log_level)
+    settings = parser.chosen_settings(options)
+    if options.inline_wait is not None:
+        if options.inline_wait < 0:
+            raise ConfigError(f"--inline-wait must be 0 or more seconds, not {options.inline_wait:g}")
+        settings = replace(settings, inline_wait_s=options.inline_wait)
+    anyio.run(_serve, options, settings)
+    return 0
+
+
+async def _serve(options: argparse.Namespace, settings: Settings) -> None:
+    async with app.opened(settings) as opened:
+        server = face.build(opened)
+        if options.transport == "stdio":
+            from eai_mcp.server import stdio
+
+            await stdio.serve_stdio(server)
+        else:
+            from eai_mcp.server import http
+
+            await http.serve_http(
+                server,
+                host=options.host,
+                port=options.port,
+                sse=options.transport == "sse",
+                announce=lambda url: print(f"eai-mcp serves {url}", file=sys.stderr, flush=True),
+            )

@@ -1,0 +1,153 @@
+"""From what the registry of sessions returns to what a client reads, within the limits of the wire."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from eai_mcp import messages
+from eai_mcp.chat.values import TurnResult
+from eai_mcp.messages import Usage
+from eai_mcp.server.registry import Answer
+from eai_mcp.server.results import MessageResult, SessionResult, TurnAnswer, UsageResult
+from eai_mcp.store import Entry, SessionRow
+
+# A reply travels twice in one message, and clients refuse a message above 10 MiB.
+LONGEST_REPLY_BYTES = 3 * 1024 * 1024
+LONGEST_PAGE_BYTES = 1024 * 1024
+
+
+def of_turn(result: TurnResult) -> Answer:
+    """The reply as the first text, the handle behind it."""
+    reply, cut = _fitted(result.reply, LONGEST_REPLY_BYTES)
+    warnings = list(result.warnings)
+    if cut:
+        warnings.append(
+            f"the reply was cut at {len(reply):,} of {len(result.reply):,} characters; "
+            f"get_history(offset={len(reply)}) reads on"
+        )
+    told: TurnAnswer = {
+        "status": result.status,
+        "reply": reply,
+        "chat_session": result.session,
+        "turn_id": result.turn_id,
+        "effective": _said(asdict(result.effective)),
+        "overridden": list(result.overridden),
+        "warnings": warnings,
+        "usage": usage(result.usage),
+    }
+    if result.stop_reason:
+        told["stop_reason"] = result.stop_reason
+    if result.progress:
+        told["progress"] = result.progress
+    if result.status == "running":
+        told["next"] = (
+            f"wait_for_reply(chat_session={result.session!r}, turn_id={result.turn_id!r}) gets the reply; "
+            "interrupt stops it"
+        )
+    handle = {name: value for name, value in told.items() if name != "reply" and value}
+    return Answer(told, [reply, compact(handle)] if reply else [compact(handle)])
+
+
+def usage(spent: Usage) -> UsageResult:
+    """Tokens as JSON."""
+    told: UsageResult = _said(asdict(spent))
+    return told
+
+
+def session(row: SessionRow) -> SessionResult:
+    """A row of the list of sessions."""
+    told: SessionResult = {
+        "name": row.name,
+        "message_count": row.message_count,
+        "status": "busy" if row.running else "idle",
+        "updated_at": moment(row.updated_at),
+        "usage": usage(row.usage),
+    }
+    if row.choices.model:
+        told["model"] = row.choices.model
+    if row.running:
+        told["turn_id"] = row.running.turn_id
+    return told
+
+
+def page(entries: Sequence[Entry], offset: int) -> list[MessageResult]:
+    """As many messages as fit on a page; `offset` characters of the first one's text are skipped.
+
+    A first message that does not fit is cut, and says how to read on.
+    """
+    told: list[MessageResult] = []
+    room = LONGEST_PAGE_BYTES
+    for entry in entries:
+        message = _message(entry, 0 if told else offset)
+        size = len(json.dumps(message).encode())
+        if size > room and told:
+            break
+        if size > room:
+            _cut(message, offset)
+        room -= size
+        told.append(message)
+    return told
+
+
+def moment(at: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def compact(value: Mapping[str, Any]) -> str:
+    """JSON without white space."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def whole(structured: Mapping[str, Any]) -> Answer:
+    """An answer whose text is its JSON."""
+    return Answer(structured, [compact(structured)])
+
+
+def _message(entry: Entry, offset: int) -> MessageResult:
+    encoded = messages.encode(entry.message)
+    blocks: Any = encoded["content"]
+    for block in blocks:
+        if offset and block["type"] == "text":
+            block["text"], offset = block["text"][offset:], max(0, offset - len(block["text"]))
+    told: MessageResult = {
+        "seq": entry.seq,
+        "role": entry.message.role,
+        "content": blocks,
+        "turn_id": entry.turn_id,
+        "at": moment(entry.at),
+    }
+    if entry.message.partial:
+        told["partial"] = True
+    return told
+
+
+def _cut(message: MessageResult, offset: int) -> None:
+    """Shorten the first text so that the message fits; of its other blocks only the types are named."""
+    shown, read = [], 0
+    for block in message["content"]:
+        if block["type"] == "text" and not read:
+            text, _ = _fitted(str(block["text"]), LONGEST_PAGE_BYTES - 4096)
+            shown.append({**block, "text": text})
+            read = len(text)
+        elif block["type"] != "text":
+            shown.append({"type": block["type"], "omitted": "too large for this answer"})
+    message["content"] = shown
+    message["cut"] = f"read on with after={message['seq'] - 1}, offset={offset + read}"
+
+
+def _fitted(text: str, limit: int) -> tuple[str, bool]:
+    """The longest start of `text` that JSON writes in `limit` bytes, and whether something was cut off."""
+    if len(text) * 6 <= limit or len(json.dumps(text)) <= limit:
+        return text, False
+    low, high = 0, min(len(text), limit)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(json.dumps(text[:middle])) <= limit else (low, middle - 1)
+    return text[:low], True
+
+
+def _said(fields: Mapping[str, Any]) -> Any:
+    return {name: value for name, value in fields.items() if value is not None}

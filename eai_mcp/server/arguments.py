@@ -1,0 +1,82 @@
+"""What callers may send to each tool. An unknown argument is a mistake, not something to pass over."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from eai_mcp.calls import Effort
+from eai_mcp.chat.values import DEFAULT_SESSION
+
+Page = Annotated[int, Field(ge=1, le=500)]
+Milliseconds = Annotated[int, Field(ge=0)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Arguments(BaseModel):
+    """The base of them all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class TalkArguments(Arguments):
+    """For `talk`."""
+
+    content: str | list[dict[str, JsonValue]]
+    chat_session: str = DEFAULT_SESSION
+    model: str | None = None
+    prompt: str | None = None
+    system: str | None = Field(None, description="raw system text in the prompt's place")
+    chara_card: str | None = Field(None, description='"" drops the card')
+    timeout_ms: Milliseconds | None = Field(None, description="how long to wait; then status is running")
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Share | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    stop_sequences: Annotated[list[str], Field(max_length=16)] | None = None
+    seed: int | None = None
+    anthropic_beta: list[str] | None = None
+    reasoning_effort: Effort | None = None
+
+
+class WaitArguments(Arguments):
+    """For `wait_for_reply`."""
+
+    chat_session: str = DEFAULT_SESSION
+    turn_id: str | None = None
+    timeout_ms: Milliseconds | None = None
+
+
+class InterruptArguments(Arguments):
+    """For `interrupt`."""
+
+    chat_session: str = DEFAULT_SESSION
+    turn_id: str | None = None
+
+
+class ListSessionsArguments(Arguments):
+    """For `list_sessions`."""
+
+    prefix: str = ""
+    cursor: str = ""
+    limit: Page = 100
+
+
+class GetHistoryArguments(Arguments):
+    """For `get_history`."""
+
+    chat_session: str = DEFAULT_SESSION
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Page = 50
+    offset: Annotated[int, Field(ge=0, description="characters to skip in the first message's text")] = 0
+
+
+class ListCatalogArguments(Arguments):
+    """For `list_catalog`."""
+
+    kind: Literal["models", "prompts", "cards"]
+    filter: str = ""

@@ -1,0 +1,76 @@
+"""What `list_catalog` shows."""
+
+from typing import Literal, assert_never
+
+from eai_mcp.app import App
+from eai_mcp.catalog.entries import Card, Model, Prompt
+from eai_mcp.server.results import CatalogAnswer, EntryResult
+
+Kind = Literal["models", "prompts", "cards"]
+LONGEST_DESCRIPTION = 300
+
+
+def catalog(app: App, kind: Kind, wanted: str) -> CatalogAnswer:
+    """The entries of one kind whose name or description holds `wanted`, in any case, by name."""
+    entries = [entry for entry in _entries(app, kind) if _matches(entry, wanted)]
+    told: CatalogAnswer = {"kind": kind, "entries": entries}
+    if problems := app.catalog.problems():
+        told["problems"] = [str(problem) for problem in problems]
+    return told
+
+
+def _entries(app: App, kind: Kind) -> list[EntryResult]:
+    match kind:
+        case "models":
+            return [_model(app, model) for model in app.catalog.models()]
+        case "prompts":
+            return [_prompt(prompt) for prompt in app.catalog.prompts()]
+        case "cards":
+            return [_card(card) for card in app.catalog.cards()]
+        case _:
+            assert_never(kind)
+
+
+def _matches(entry: EntryResult, wanted: str) -> bool:
+    looked_at = " ".join((entry["name"], entry.get("title", ""), entry.get("description", "")))
+    return wanted.casefold() in looked_at.casefold()
+
+
+def _model(app: App, model: Model) -> EntryResult:
+    missing = app.missing(model)
+    told: EntryResult = {
+        "name": model.name,
+        "description": model.description,
+        "provider": model.provider,
+        "model": model.model,
+        "vision": model.vision,
+        "ready": missing is None,
+        "default": model.name == app.settings.model,
+    }
+    if missing is not None:
+        told["needs"] = missing
+    return told
+
+
+def _prompt(prompt: Prompt) -> EntryResult:
+    return {"name": prompt.name, "description": prompt.description, "ready": True}
+
+
+def _card(card: Card) -> EntryResult:
+    told: EntryResult = {
+        "name": card.name,
+        "title": card.title,
+        "description": _short(card.creator_notes or card.description),
+        "ready": True,
+    }
+    if card.model:
+        told["model"] = card.model
+    if card.prompt:
+        told["prompt"] = card.prompt
+    return told
+
+
+def _short(text: str) -> str:
+    """A description is a line; a card's may be a novel."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_DESCRIPTION else line[: LONGEST_DESCRIPTION - 1] + "…"

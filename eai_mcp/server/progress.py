@@ -1,0 +1,38 @@
+"""What a caller hears while a turn runs: new text at most every 100 ms, and a sign of life every 5 s.
+
+It is never the only carrier of the reply: clients drop progress that arrives together with the result.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import anyio
+
+from eai_mcp.chat.turn import Turn
+
+TOGETHER_S = 0.1
+HEARTBEAT_S = 5.0
+LONGEST_TEXT = 2000
+
+Report: TypeAlias = Callable[[float, str], Awaitable[None]]
+
+
+async def follow(turn: Turn, report: Report, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+    """Report until the turn is done. The value is seconds since we began to follow; it only rises."""
+    begun, last, told = anyio.current_time(), 0.0, 0
+    while not turn.done.is_set():
+        with anyio.move_on_after(heartbeat_s):
+            await turn.heard.changed()
+        if turn.done.is_set():
+            return
+        last = max(last + 0.001, round(anyio.current_time() - begun, 3))
+        text = "".join(turn.heard.pieces[told:])
+        told = len(turn.heard.pieces)
+        await report(last, text[-LONGEST_TEXT:] if text else _sign_of_life(turn, last))
+        with anyio.move_on_after(TOGETHER_S):
+            await turn.done.wait()
+
+
+def _sign_of_life(turn: Turn, seconds: float) -> str:
+    doing = turn.heard.note or f"{turn.heard.characters} characters so far"
+    return f"{turn.chosen.model.name}: {doing} ({seconds:.0f} s)"

@@ -1,0 +1,166 @@
+"""The tools by name: their schemas for the client, their arguments checked, their errors told.
+
+Every error leaves here in one shape, `{error: {code, message, retryable, retry_after_ms?, details}}`, as text
+and as structured content. The SDK must never see an exception: on the older protocol it would show its text.
+"""
+
+import difflib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import mcp_types as types
+import pydantic
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+from eai_mcp.errors import EaiError, InvalidArgument
+from eai_mcp.observe import internal
+from eai_mcp.server import schema
+from eai_mcp.server.arguments import Arguments
+
+A = TypeVar("A", bound=Arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A tool's answer twice: `structured` for programs, `texts` for those who only show text."""
+
+    structured: Mapping[str, Any]
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks. `report(seconds, text)` tells them how it goes; it costs nothing if they do not listen."""
+
+    space: str
+    report: Callable[[float, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec(Generic[A]):
+    """A tool that we publish."""
+
+    name: str
+    description: str
+    arguments: type[A]
+    result: type
+    run: Callable[[A, Request], Awaitable[Answer]]
+    annotations: types.ToolAnnotations | None = None
+    json_fields: frozenset[str] = field(default_factory=frozenset)
+
+    def published(self) -> types.Tool:
+        """The tool as a client sees it."""
+        return types.Tool(
+            name=self.name,
+            description=self.description,
+            input_schema=schema.of_arguments(self.arguments),
+            output_schema=schema.of_result(self.result),
+            annotations=self.annotations,
+        )
+
+
+class ToolRegistry:
+    """Answers `tools/list` and `tools/call`."""
+
+    def __init__(self, tools: Sequence[ToolSpec[Any]]) -> None:
+        self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
+        self._published: types.ListToolsResult | None = None
+
+    async def on_list(
+        self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        """All tools, in the order of their names."""
+        if self._published is None:
+            self._published = types.ListToolsResult(tools=[tool.published() for tool in self._tools.values()])
+        return self._published
+
+    async def on_call(
+        self, context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        """Run one tool.
+
+        Raises:
+            MCPError: There is no such tool.
+        """
+        tool = self._tools.get(params.name)
+        if tool is None:
+            known = {"known": list(self._tools)}
+            raise MCPError(types.INVALID_PARAMS, f"unknown tool {params.name!r}", known)
+
+        async def report(seconds: float, text: str) -> None:
+            await context.session.report_progress(seconds, None, text)
+
+        try:
+            answer = await tool.run(_checked(tool, params.arguments or {}), Request("", report))
+        except EaiError as error:
+            return _failed(error)
+        except Exception as error:  # noqa: BLE001  # the last place where a bug can be told in our shape
+            return _failed(internal(error))
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=text) for text in answer.texts],
+            structured_content=dict(answer.structured),
+        )
+
+
+def _failed(error: EaiError) -> types.CallToolResult:
+    told: dict[str, Any] = {"code": error.code, "message": error.message, "retryable": error.retryable}
+    if error.retry_after_s is not None:
+        told["retry_after_ms"] = round(error.retry_after_s * 1000)
+    told["details"] = dict(error.details)
+    text = json.dumps({"error": told}, ensure_ascii=False)
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text)],
+        structured_content={"error": told},
+        is_error=True,
+    )
+
+
+def _checked(tool: ToolSpec[A], arguments: Mapping[str, Any]) -> A:
+    """The arguments as the tool takes them.
+
+    Some clients send lists and objects as JSON in a string; where only a list or an object fits, it is read.
+    """
+    given = {name: _unpacked(tool, name, value) for name, value in arguments.items()}
+    try:
+        return tool.arguments.model_validate(given)
+    except pydantic.ValidationError as error:
+        raise _mistakes(tool, error) from error
+
+
+def _unpacked(tool: ToolSpec[A], name: str, value: Any) -> Any:
+    if name not in tool.json_fields or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _mistakes(tool: ToolSpec[A], error: pydantic.ValidationError) -> InvalidArgument:
+    """All mistakes in one sentence each, the first one's field in the details."""
+    mistakes = error.errors(include_url=False, include_context=True)
+    seen: dict[str, str] = {}
+    for mistake in mistakes:
+        name = str(mistake["loc"][0]) if mistake["loc"] else "arguments"
+        seen.setdefault(name, _mistake(tool, name, mistake))
+    return InvalidArgument("; ".join(seen.values()), field=next(iter(seen)), tool=tool.name)
+
+
+def _mistake(tool: ToolSpec[A], name: str, mistake: Mapping[str, Any]) -> str:
+    allowed = list(tool.arguments.model_fields)
+    if mistake["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"unknown argument {name!r}; {hint}{tool.name} takes {', '.join(allowed)}"
+    if mistake["type"] == "missing":
+        return f"{name} is missing"
+    shown = json.dumps(mistake["input"], ensure_ascii=False, default=str)
+    return f"{name}: {_reason(mistake)}, not {shown if len(shown) <= 80 else shown[:77] + '...'}"
+
+
+def _reason(mistake: Mapping[str, Any]) -> str:
+    sentence = str(mistake["msg"])
+    return sentence[0].lower() + sentence[1:]

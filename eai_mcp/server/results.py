@@ -1,0 +1,113 @@
+"""What each tool answers, as the JSON of `structuredContent`."""
+
+from pydantic import JsonValue
+from typing_extensions import TypedDict
+
+
+class EffectiveResult(TypedDict, total=False):
+    """What a turn was answered with."""
+
+    model: str
+    prompt: str
+    system: str
+    card: str
+
+
+class UsageResult(TypedDict, total=False):
+    """Tokens; `cost_usd` only where a price is known."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    cost_usd: float
+
+
+class ErrorResult(TypedDict, total=False):
+    """What stands in `error` when a call failed."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after_ms: int
+    details: dict[str, JsonValue]
+
+
+class TurnAnswer(TypedDict, total=False):
+    """For `talk`, `wait_for_reply` and `interrupt`."""
+
+    status: str
+    reply: str
+    chat_session: str
+    turn_id: str
+    stop_reason: str
+    effective: EffectiveResult
+    overridden: list[str]
+    warnings: list[str]
+    usage: UsageResult
+    progress: str
+    next: str
+
+
+class SessionResult(TypedDict, total=False):
+    """A row of `list_sessions`; `updated_at` is ISO 8601, UTC."""
+
+    name: str
+    message_count: int
+    status: str
+    model: str
+    turn_id: str
+    updated_at: str
+    usage: UsageResult
+
+
+class SessionsAnswer(TypedDict, total=False):
+    """For `list_sessions`."""
+
+    sessions: list[SessionResult]
+    next_cursor: str
+
+
+class MessageResult(TypedDict, total=False):
+    """A message of `get_history`; `cut` says where text was cut, and how to read on."""
+
+    seq: int
+    role: str
+    content: list[dict[str, JsonValue]]
+    partial: bool
+    turn_id: str
+    at: str
+    cut: str
+
+
+class HistoryAnswer(TypedDict, total=False):
+    """For `get_history`."""
+
+    chat_session: str
+    message_count: int
+    messages: list[MessageResult]
+    next_after: int
+
+
+class EntryResult(TypedDict, total=False):
+    """A row of `list_catalog`; `needs` says what is missing before it can be used."""
+
+    name: str
+    description: str
+    title: str
+    model: str
+    prompt: str
+    provider: str
+    vision: bool
+    ready: bool
+    default: bool
+    needs: str
+
+
+class CatalogAnswer(TypedDict, total=False):
+    """For `list_catalog`; `problems` are files that were skipped."""
+
+    kind: str
+    entries: list[EntryResult]
+    problems: list[str]

@@ -1,0 +1,183 @@
+"""The tools that we publish: what each is for, and what it does with the sessions."""
+
+import json
+from typing import Any
+
+import anyio
+import mcp_types as types
+import pydantic
+from pydantic import JsonValue
+
+from eai_mcp import messages
+from eai_mcp.app import App
+from eai_mcp.calls import Samplers
+from eai_mcp.chat.turn import Turn
+from eai_mcp.chat.values import Talk, TurnResult
+from eai_mcp.errors import InvalidArgument
+from eai_mcp.messages import Block
+from eai_mcp.server import answers, arguments, listing, progress, results
+from eai_mcp.server.registry import Answer, Request, ToolSpec
+
+READ_ONLY = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
+LOCAL = types.ToolAnnotations(destructive_hint=False, open_world_hint=False)
+SAMPLERS = tuple(Samplers.__dataclass_fields__)
+
+
+def tools(app: App) -> list[ToolSpec[Any]]:
+    """Every tool, bound to the open parts."""
+    face = _Face(app)
+    return [*_talking(face), *_looking(face)]
+
+
+def _talking(face: "_Face") -> list[ToolSpec[Any]]:
+    return [
+        ToolSpec(
+            name="talk",
+            description=(
+                "Send a message to another AI model and get its reply, in a named chat session that "
+                "remembers. A new name makes a new session; model, prompt and chara_card (see "
+                "list_catalog) stay set for the session. If status is running, call wait_for_reply."
+            ),
+            arguments=arguments.TalkArguments,
+            result=results.TurnAnswer,
+            run=face.talk,
+            annotations=types.ToolAnnotations(destructive_hint=False),
+            json_fields=frozenset({"stop_sequences", "anthropic_beta"}),
+        ),
+        ToolSpec(
+            name="wait_for_reply",
+            description=(
+                "Get the reply of a talk that was still running, or of any turn again. "
+                "Without turn_id: the session's latest turn."
+            ),
+            arguments=arguments.WaitArguments,
+            result=results.TurnAnswer,
+            run=face.wait_for_reply,
+            annotations=READ_ONLY,
+        ),
+        ToolSpec(
+            name="interrupt",
+            description="Stop the reply that is running in a session; the text so far is kept as partial.",
+            arguments=arguments.InterruptArguments,
+            result=results.TurnAnswer,
+            run=face.interrupt,
+            annotations=LOCAL,
+        ),
+    ]
+
+
+def _looking(face: "_Face") -> list[ToolSpec[Any]]:
+    return [
+        ToolSpec(
+            name="list_sessions",
+            description="List the chat sessions with their size, model and whether one is busy.",
+            arguments=arguments.ListSessionsArguments,
+            result=results.SessionsAnswer,
+            run=face.list_sessions,
+            annotations=READ_ONLY,
+        ),
+        ToolSpec(
+            name="get_history",
+            description="Read a session's messages, oldest first; next_after is where the next page begins.",
+            arguments=arguments.GetHistoryArguments,
+            result=results.HistoryAnswer,
+            run=face.get_history,
+            annotations=READ_ONLY,
+        ),
+        ToolSpec(
+            name="list_catalog",
+            description="List the models, prompts or character cards that talk can use, and which are ready.",
+            arguments=arguments.ListCatalogArguments,
+            result=results.CatalogAnswer,
+            run=face.list_catalog,
+            annotations=READ_ONLY,
+        ),
+    ]
+
+
+class _Face:
+    """The tools' handlers."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._registry = app.registry
+
+    async def talk(self, given: arguments.TalkArguments, request: Request) -> Answer:
+        sampled = ((name, getattr(given, name)) for name in SAMPLERS)
+        samplers: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in sampled
+        }
+        talk = Talk(
+            content=_content(given.content),
+            session=given.chat_session,
+            model=given.model,
+            prompt=given.prompt,
+            system=given.system,
+            card=given.chara_card,
+            samplers=Samplers(**samplers),
+        )
+        turn = await self._registry.begin(request.space, talk)
+        return await self._followed(turn, given.timeout_ms, request)
+
+    async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Answer:
+        found = await self._registry.find(request.space, given.chat_session, given.turn_id)
+        if isinstance(found, TurnResult):
+            return answers.of_turn(found)
+        return await self._followed(found, given.timeout_ms, request)
+
+    async def interrupt(self, given: arguments.InterruptArguments, request: Request) -> Answer:
+        stopped = await self._registry.interrupt(request.space, given.chat_session, given.turn_id)
+        return answers.of_turn(stopped)
+
+    async def list_sessions(self, given: arguments.ListSessionsArguments, request: Request) -> Answer:
+        rows = await self._registry.sessions(
+            request.space, prefix=given.prefix, after=given.cursor, limit=given.limit + 1
+        )
+        shown = rows[: given.limit]
+        told: results.SessionsAnswer = {"sessions": [answers.session(row) for row in shown]}
+        if len(rows) > len(shown):
+            told["next_cursor"] = shown[-1].name
+        return answers.whole(told)
+
+    async def get_history(self, given: arguments.GetHistoryArguments, request: Request) -> Answer:
+        entries = await self._registry.history(
+            request.space, given.chat_session, after=given.after, limit=given.limit + 1
+        )
+        shown = answers.page(entries[: given.limit], given.offset)
+        row = await self._registry.store.row(request.space, given.chat_session)
+        told: results.HistoryAnswer = {
+            "chat_session": given.chat_session,
+            "message_count": row.message_count if row else 0,
+            "messages": shown,
+        }
+        if len(shown) < len(entries):
+            told["next_after"] = shown[-1]["seq"]
+        return answers.whole(told)
+
+    async def list_catalog(self, given: arguments.ListCatalogArguments, request: Request) -> Answer:
+        return answers.whole(listing.catalog(self._app, given.kind, given.filter))
+
+    async def _followed(self, turn: Turn, timeout_ms: int | None, request: Request) -> Answer:
+        wait_s = self._app.settings.inline_wait_s if timeout_ms is None else timeout_ms / 1000
+        with anyio.move_on_after(wait_s):
+            await progress.follow(turn, request.report)
+        return answers.of_turn(await self._registry.reply(turn, 0))
+
+
+def _content(given: str | list[dict[str, JsonValue]]) -> str | tuple[Block, ...]:
+    """Text, or blocks. Text that is JSON is read as blocks only if it is a list of blocks of known types."""
+    if isinstance(given, str):
+        return given if not given.lstrip().startswith("[{") else _blocks_in(given) or given
+    try:
+        return messages.decode_blocks(list(given))
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise InvalidArgument(f"content.{where}: {first['msg']}", field="content") from error
+
+
+def _blocks_in(text: str) -> tuple[Block, ...] | None:
+    try:
+        return messages.decode_blocks(json.loads(text))
+    except (ValueError, RecursionError):
+        return None

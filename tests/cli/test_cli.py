@@ -1,0 +1,149 @@
+"""The command line, run in this process; tests/e2e runs it as one of its own."""
+
+import io
+import os
+import sys
+
+import pytest
+
+from eai_mcp import cli
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    for name in ["echo", "fail", "warn", "stopped-by-hand"]:
+        text = f'provider = "tests.fakes:build"\nmodel = "{name}"\n'
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("EAI_MCP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EAI_MCP_CONFIG", str(tmp_path / "config"))
+    return ["--models", str(tmp_path)]
+
+
+def test_talk_streams_the_reply_to_standard_output_alone(models, capsys):
+    assert cli.run(["talk", "hello there", "--model", "echo", *models]) == 0
+    out, err = capsys.readouterr()
+    assert out == "1: hello there\n"
+    assert "Traceback" not in err
+
+
+def test_several_contents_are_turns_of_one_session(models, capsys):
+    """Issue 2: the second answer proves that history is sent."""
+    assert cli.run(["talk", "one", "two", "--model", "echo", *models]) == 0
+    assert capsys.readouterr().out == "> one\n1: one\n> two\n3: two\n"
+
+
+def test_a_dash_reads_what_to_say_from_standard_input(models, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe"))
+    assert cli.run(["talk", "-", "--model", "echo", *models]) == 0
+    assert capsys.readouterr().out == "1: from a pipe\n"
+
+
+def test_warnings_go_to_standard_error(models, capsys):
+    assert cli.run(["talk", "hi", "--model", "warn", *models]) == 0
+    assert "eai-mcp: top_k was not sent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["talk", "hi", "--model", "fail"], 1, "eai-mcp: nobody is there"),
+        (["talk", "hi", "--model", "ekho"], 1, "no model named 'ekho'; nearest: echo"),
+        (["talk", " ", "--model", "echo"], 2, "eai-mcp: content is empty"),
+        (["talk", "\udcff", "--model", "echo"], 2, "content is not valid Unicode"),
+        (["talk", "hi", "--model", "echo", "--session", "a b"], 2, "has a character that is not allowed"),
+        (["serve", "--inline-wait", "-1"], 2, "--inline-wait must be 0 or more"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_an_exit_code(models, capsys, arguments, code, message):
+    assert cli.run([*arguments, *models]) == code
+    out, err = capsys.readouterr()
+    assert (out, message in err, err.count("\n")) == ("", True, err.count("[waking up]") + 1)
+
+
+def test_ctrl_c_ends_the_turn_and_shows_what_was_said(models, capsys):
+    assert cli.run(["talk", "hi", "--model", "stopped-by-hand", *models]) == 130
+    assert capsys.readouterr().out == "half a\n"
+
+
+def test_a_command_stopped_by_hand_says_so_by_its_exit_code(models, monkeypatch):
+    class Stopped(io.StringIO):
+        def read(self, size=-1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Stopped())
+    assert cli.run(["talk", "-", "--model", "echo", *models]) == 130
+
+
+def test_fetch_says_where_the_weights_are(models, capsys, tmp_path):
+    assert cli.run(["fetch", "--offline", *models]) == 1
+    assert "eai-mcp fetch" in capsys.readouterr().err
+
+
+def test_the_doctor_says_what_is_there_and_what_is_missing(models, capsys, monkeypatch, tmp_path):
+    (tmp_path / "bad.toml").write_text("model = 1", encoding="utf-8")
+    monkeypatch.setenv("EAI_MCP_MODEL", "echo")
+    monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
+    assert cli.run(["doctor", *models]) == 0
+    out = capsys.readouterr().out
+    assert "ok       the default model echo can answer" in out
+    assert "missing  model deepseek: DEEPSEEK_API_KEY is not set" in out
+    assert "WRONG    skipped" in out
+
+
+@pytest.mark.parametrize("model", ["deepseek", "nobody"])
+def test_the_doctor_fails_when_the_default_model_cannot_answer(models, capsys, monkeypatch, tmp_path, model):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EAI_MCP_MODEL", model)
+    monkeypatch.setenv("EAI_MCP_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
+    assert cli.run(["doctor", *models]) == 1
+    out = capsys.readouterr().out
+    assert f"WRONG    the default model {model} cannot answer" in out
+    assert "WRONG    cache folder" in out
+
+
+def test_chat_sends_gathered_lines_and_keeps_their_indentation(models, capsys, monkeypatch):
+    """Issue 2: a plain-line `eai-mcp chat` (`/s` sends, `/c` cancels)."""
+    typed = b"  first\nsecond\n/s\nforget this\n/c\n/s\nthird\r\n/s\n/q\nnever read\n/s\n"
+    read, write = os.pipe()
+    os.write(write, typed)
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert cli.run(["chat", "--model", "echo", *models]) == 0
+    out, err = capsys.readouterr()
+    assert out == "1:   first\nsecond\n3: third\n"
+    assert "nothing to send yet" in err
+
+
+def test_chat_goes_on_after_an_error_and_ends_with_its_input(models, capsys, tmp_path, monkeypatch):
+    script = tmp_path / "typed"
+    script.write_text("one\n/s\ntwo\n/s\nunsent", encoding="utf-8")
+    with script.open(encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert cli.run(["chat", "--model", "fail", *models]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err.count("nobody is there")) == ("", 2)
+
+
+@pytest.mark.parametrize("kind", ["models", "prompts", "cards"])
+def test_the_catalog_is_listed(models, capsys, kind):
+    assert cli.run([kind, *models]) == 0
+    out = capsys.readouterr().out
+    name = {"models": "echo", "prompts": "coder", "cards": "backend_engineer"}[kind]
+    assert any(line[2:].startswith(name) for line in out.splitlines())
+
+
+def test_a_list_can_be_narrowed_and_says_which_files_were_skipped(models, capsys, tmp_path):
+    (tmp_path / "bad.toml").write_text("model = 1", encoding="utf-8")
+    assert cli.run(["models", "ECHO", *models]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == ["echo"]
+    assert "skipped" in err
+    assert "bad.toml" in err
+
+
+def test_main_exits_with_the_commands_code(models):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["talk", " ", "--model", "echo", *models])
+    assert caught.value.code == 2

@@ -1,0 +1,385 @@
+"""The tools as a client sees them, in both protocol generations."""
+
+import json
+
+import anyio
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from eai_mcp.calls import ModelRequest
+from eai_mcp.chat.choose import choose
+from eai_mcp.chat.turn import Turn
+from eai_mcp.chat.values import Talk
+from eai_mcp.errors import RateLimited
+from eai_mcp.messages import ImageBlock, Message, TextBlock, user
+from eai_mcp.server import progress
+from eai_mcp.store import Choices, Claim
+from tests.fakes import Held, said
+
+
+async def call(client, tool, **arguments):
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content[0].text
+    return result
+
+
+async def refused(client, tool, **arguments):
+    """The error that a call comes back with, checked to be the same in both forms."""
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error
+    assert json.loads(result.content[0].text) == result.structured_content
+    return result.structured_content["error"]
+
+
+async def test_a_reply_is_whole_in_both_forms(connected):
+    """Issue 2: results complete in both text and structuredContent."""
+    async with connected(said("Tokyo.")) as (client, _):
+        result = await call(client, "talk", content="Capital of Japan?", chat_session="geo")
+
+    structured = result.structured_content
+    turn_id = structured["turn_id"]
+    assert structured == {
+        "status": "completed",
+        "reply": "Tokyo.",
+        "chat_session": "geo",
+        "turn_id": turn_id,
+        "stop_reason": "end",
+        "effective": {"model": "plain"},
+        "overridden": [],
+        "warnings": [],
+        "usage": {"input": 2, "output": 3, "cache_read": 0, "cache_write": 0, "reasoning": 0},
+    }
+    assert result.content[0].text == "Tokyo."
+    handle = json.loads(result.content[1].text)
+    assert (handle["chat_session"], handle["turn_id"], handle["status"]) == ("geo", turn_id, "completed")
+
+
+async def test_every_choice_and_sampler_reaches_the_turn(connected):
+    async with connected(said("ok")) as (client, model):
+        result = await call(
+            client,
+            "talk",
+            content="hi",
+            model="other",
+            prompt="coder",
+            chara_card="clerk",
+            temperature=0,
+            top_p=0.5,
+            top_k=0,
+            min_p=0.1,
+            max_tokens=9,
+            repetition_penalty=1.1,
+            frequency_penalty=-0.5,
+            presence_penalty=0.0,
+            stop_sequences='["END"]',
+            seed=0,
+            anthropic_beta=["a", "b"],
+            reasoning_effort="low",
+        )
+    assert result.structured_content["effective"] == {"model": "other", "prompt": "analyst", "card": "clerk"}
+    assert result.structured_content["overridden"] == ["prompt"]
+    samplers = model.requests[0].samplers
+    assert len(samplers.given()) == 12
+    assert (samplers.temperature, samplers.stop_sequences, samplers.anthropic_beta) == (
+        0,
+        ("END",),
+        ("a", "b"),
+    )
+
+
+async def test_content_may_be_blocks_and_blocks_may_come_as_a_string(connected):
+    blocks = [{"type": "text", "text": "look"}, {"type": "image", "media_type": "image/png", "data": "aGk="}]
+    message = Message("user", (TextBlock("look"), ImageBlock("image/png", "aGk=")))
+    async with connected(said("1"), said("2"), said("3"), said("4")) as (client, model):
+        await call(client, "talk", content=blocks, chat_session="a")
+        await call(client, "talk", content=json.dumps(blocks), chat_session="b")
+        await call(client, "talk", content='[{"type": "unknown"}]', chat_session="c")
+        await call(client, "talk", content='[{"no json', chat_session="d")
+    assert [request.messages[0] for request in model.requests] == [
+        message,
+        message,
+        user('[{"type": "unknown"}]'),
+        user('[{"no json'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "content is missing"),
+        ({"content": 5}, "content: input should be a valid string, not 5"),
+        (
+            {"content": "hi", "temperature": "hot"},
+            "temperature: input should be a valid number,",
+        ),
+        ({"content": "hi", "top_p": 2}, "top_p: input should be less than or equal to 1, not 2"),
+        (
+            {"content": "hi", "tempurature": 1},
+            "'tempurature'; did you mean temperature? talk takes",
+        ),
+        ({"content": "hi", "zzz": 1}, "unknown argument 'zzz'; talk takes content, chat_session"),
+        ({"content": [{"type": "text"}]}, "content.0.text.text: Field required"),
+        (
+            {"content": [{"type": "thinking", "text": "x"}]},
+            "content may hold text, image and document",
+        ),
+        ({"content": "  "}, "content is empty; say something"),
+        ({"content": "hi", "chat_session": "x" * 129}, "chat_session must have 1 to 128 characters, not 129"),
+        ({"content": "hi", "stop_sequences": "{bad"}, "stop_sequences: input should be a valid list"),
+        (
+            {"content": "hi", "reasoning_effort": "max!"},
+            "reasoning_effort: input should be 'none', ",
+        ),
+    ],
+)
+async def test_a_mistake_in_the_arguments_can_be_repaired_from_its_message(connected, arguments, message):
+    """Issue 2: argument errors a model can repair."""
+    async with connected() as (client, _):
+        error = await refused(client, "talk", **arguments)
+    assert error["code"] == "invalid_argument"
+    assert message in error["message"]
+    assert "pydantic" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        ({"model": "plane"}, "unknown_model", "nearest: plain"),
+        ({"prompt": "code"}, "unknown_prompt", "nearest: coder"),
+        ({"chara_card": "pirates"}, "unknown_card", "nearest: pirate"),
+    ],
+)
+async def test_an_unknown_name_comes_back_with_the_nearest_ones(connected, arguments, code, hint):
+    """Issue 2, bad input: unknown model, prompt or card (nearest names given)."""
+    async with connected() as (client, _):
+        error = await refused(client, "talk", content="hi", **arguments)
+    assert (error["code"], error["retryable"]) == (code, False)
+    assert hint in error["message"]
+
+
+async def test_a_provider_error_keeps_its_code_and_how_long_to_wait(connected):
+    async with connected(RateLimited("slow down", retry_after_s=7.0, status=429)) as (client, _):
+        error = await refused(client, "talk", content="hi")
+    assert (error["code"], error["retryable"], error["retry_after_ms"]) == ("rate_limited", True, 7000)
+    assert error["details"]["status"] == 429
+    assert error["details"]["chat_session"] == "default"
+
+
+async def test_a_bug_is_told_without_its_text(connected):
+    async with connected(ZeroDivisionError("secret")) as (client, _):
+        error = await refused(client, "talk", content="hi")
+    assert error["code"] == "internal"
+    assert "secret" not in json.dumps(error)
+
+
+async def test_an_unknown_tool_is_a_protocol_error(connected):
+    async with connected() as (client, _):
+        with pytest.raises(MCPError, match="unknown tool 'tell'") as caught:
+            await client.call_tool("tell", {})
+    assert caught.value.code == -32602
+
+
+async def test_a_reply_that_takes_too_long_is_picked_up_later(connected):
+    held = Held("so far", " and on")
+    async with connected(held) as (client, _):
+        running = (await call(client, "talk", content="hi", timeout_ms=0)).structured_content
+        assert running["status"] == "running"
+        assert f"turn_id={running['turn_id']!r}" in running["next"]
+
+        await held.reached.wait()
+        still = (await call(client, "wait_for_reply", timeout_ms=1)).structured_content
+        assert (still["status"], still["reply"]) == ("running", "so far")
+        held.let_go.set()
+        done = (await call(client, "wait_for_reply", turn_id=running["turn_id"])).structured_content
+        assert (done["status"], done["reply"]) == ("completed", "so far and on")
+        assert (await call(client, "wait_for_reply")).structured_content == done
+
+
+async def test_the_servers_own_wait_ends_before_clients_give_up(connected):
+    async with connected(Held(), inline_wait_s=0.01) as (client, _):
+        result = await call(client, "talk", content="hi")
+    assert result.structured_content["status"] == "running"
+
+
+async def test_interrupt_answers_the_waiting_talk_with_what_was_said(connected):
+    held = Held("half")
+    async with connected(held) as (client, _), anyio.create_task_group() as tasks:
+        answers = []
+
+        async def talk():
+            answers.append((await call(client, "talk", content="hi")).structured_content)
+
+        tasks.start_soon(talk)
+        await held.reached.wait()
+        stopped = (await call(client, "interrupt")).structured_content
+        assert (stopped["status"], stopped["reply"]) == ("interrupted", "half")
+    assert answers == [stopped]
+
+
+async def test_errors_of_sessions_have_their_codes(connected):
+    async with connected(Held()) as (client, _):
+        assert (await refused(client, "interrupt"))["code"] == "no_task"
+        assert (await refused(client, "interrupt", chat_session="none"))["code"] == "not_found"
+        assert (await refused(client, "get_history", chat_session="none"))["code"] == "not_found"
+        assert (await refused(client, "wait_for_reply"))["code"] == "not_found"
+        turn = (await call(client, "talk", content="hi", timeout_ms=0)).structured_content
+        busy = await refused(client, "talk", content="again")
+        assert (busy["code"], busy["details"]["turn_id"]) == ("busy", turn["turn_id"])
+
+
+async def test_sessions_are_listed_in_pages(connected):
+    async with connected(said("1"), said("2")) as (client, _):
+        await call(client, "talk", content="hi", chat_session="b", model="other")
+        await call(client, "talk", content="hi", chat_session="a")
+        first = (await call(client, "list_sessions", limit=2)).structured_content
+        rest = (await call(client, "list_sessions", cursor=first["next_cursor"])).structured_content
+
+    assert [row["name"] for row in first["sessions"]] == ["a", "b"]
+    row = first["sessions"][1]
+    assert (row["message_count"], row["status"], row["model"], row["usage"]["output"]) == (
+        2,
+        "idle",
+        "other",
+        3,
+    )
+    assert [row["name"] for row in rest["sessions"]] == ["default"]
+    assert "next_cursor" not in rest
+
+
+async def test_a_busy_session_shows_its_turn(connected):
+    async with connected(Held()) as (client, _):
+        turn = (await call(client, "talk", content="hi", timeout_ms=0)).structured_content
+        row = (await call(client, "list_sessions")).structured_content["sessions"][0]
+    assert (row["status"], row["turn_id"]) == ("busy", turn["turn_id"])
+
+
+async def test_history_is_read_in_pages(connected):
+    async with connected(said("1"), said("2")) as (client, _):
+        await call(client, "talk", content="a")
+        await call(client, "talk", content="b")
+        first = (await call(client, "get_history", limit=3)).structured_content
+        rest = (await call(client, "get_history", after=first["next_after"])).structured_content
+
+    assert first["message_count"] == 4
+    assert [message["content"] for message in first["messages"]] == [
+        [{"type": "text", "text": "a"}],
+        [{"type": "text", "text": "1"}],
+        [{"type": "text", "text": "b"}],
+    ]
+    assert [(m["seq"], m["role"], m["content"][0]["text"]) for m in rest["messages"]] == [
+        (4, "assistant", "2")
+    ]
+    assert "next_after" not in rest
+
+
+async def test_a_reply_above_the_limit_of_clients_is_cut_and_read_on(connected):
+    long = "é" * 1_500_000
+    async with connected(said(long)) as (client, _):
+        result = await call(client, "talk", content="hi")
+        structured = result.structured_content
+        assert structured["reply"] == result.content[0].text == long[: len(structured["reply"])]
+        assert len(structured["reply"]) < len(long)
+        assert "get_history(offset=" in structured["warnings"][0]
+
+        read, offset = "", 0
+        while len(read) < len(long):
+            page = (await call(client, "get_history", after=1, offset=offset)).structured_content
+            text = page["messages"][0]["content"][0]["text"]
+            assert text
+            read, offset = read + text, offset + len(text)
+    assert read == long
+
+
+@pytest.mark.parametrize(("kind", "names"), [
+    ("models", ["hasty", "other", "plain"]), ("prompts", ["analyst", "coder"]), ("cards", ["clerk", "pirate"])
+])  # fmt: skip
+async def test_the_catalog_is_listed_by_name(connected, kind, names):
+    async with connected() as (client, _):
+        told = (await call(client, "list_catalog", kind=kind)).structured_content
+        some = (await call(client, "list_catalog", kind=kind, filter=names[0].upper())).structured_content
+    assert [entry["name"] for entry in told["entries"]] == names
+    assert names[0] in [entry["name"] for entry in some["entries"]]
+    assert "problems" not in told
+
+
+async def test_a_bad_catalog_file_is_reported_and_the_rest_stays(connected, tmp_path):
+    """Issue 2: one bad file reported and skipped."""
+    (tmp_path / "models" / "broken.toml").write_text("model = 5", encoding="utf-8")
+    async with connected() as (client, _):
+        told = (await call(client, "list_catalog", kind="models")).structured_content
+    assert [entry["name"] for entry in told["entries"]] == ["hasty", "other", "plain"]
+    assert len(told["problems"]) == 1
+    assert "broken.toml" in told["problems"][0]
+
+
+async def test_progress_tells_the_text_as_it_comes(connected):
+    """Issue 2: progress while the reply streams."""
+    held = Held("first words")
+    heard: list[tuple[float, str | None]] = []
+    begun = anyio.Event()
+
+    async def listen(progress, total, message):
+        heard.append((progress, message))
+        begun.set()
+
+    async with connected(held) as (client, _), anyio.create_task_group() as tasks:
+
+        async def talk():
+            result = await client.call_tool("talk", {"content": "hi"}, progress_callback=listen)
+            assert result.structured_content["reply"] == "first wordsdone"
+
+        tasks.start_soon(talk)
+        await begun.wait()
+        held.let_go.set()
+    assert heard[0][1] == "first words"
+    values = [value for value, _ in heard]
+    assert values == sorted(set(values))
+
+
+async def test_a_silent_model_gives_signs_of_life_that_rise(catalog):
+    """Progress is never the only carrier of the reply, and never silent."""
+    heard: list[tuple[float, str]] = []
+    turn = Turn(
+        claim=Claim("", "work", "t1"),
+        chosen=choose(Talk(content="hi"), Choices(), catalog, "plain"),
+        call=Held(),
+        request=ModelRequest(messages=()),
+        limit_s=5,
+    )
+
+    async def report(seconds, text):
+        heard.append((seconds, text))
+        if len(heard) == 2:
+            turn.done.set()
+
+    with anyio.fail_after(5):
+        await progress.follow(turn, report, heartbeat_s=0.001)
+    assert [text for _, text in heard] == ["plain: 0 characters so far (0 s)"] * 2
+    assert heard[0][0] < heard[1][0]
+
+
+async def test_what_a_model_is_shown_stays_small(connected):
+    """DESIGN section 5: what a model is shown of all tools is at most 6 KB, the whole list at most 11 KB."""
+    async with connected() as (client, _):
+        tools = (await client.list_tools()).tools
+    shown = [{"name": t.name, "description": t.description, "schema": t.input_schema} for t in tools]
+    whole = [tool.model_dump(by_alias=True, exclude_none=True) for tool in tools]
+    assert len(json.dumps(shown)) < 6_000
+    assert len(json.dumps(whole)) < 11_000
+    assert "$ref" not in json.dumps(whole)
+    assert '"title": "' not in json.dumps(whole)
+
+
+async def test_the_published_tools_are_these(connected):
+    async with connected() as (client, _):
+        tools = (await client.list_tools()).tools
+    assert {tool.name: " ".join(tool.input_schema["properties"]) for tool in tools} == {
+        "get_history": "chat_session after limit offset",
+        "interrupt": "chat_session turn_id",
+        "list_catalog": "kind filter",
+        "list_sessions": "prefix cursor limit",
+        "talk": "content chat_session model prompt system chara_card timeout_ms temperature top_p top_k "
+        "min_p max_tokens repetition_penalty frequency_penalty presence_penalty stop_sequences seed "
+        "anthropic_beta reasoning_effort",
+        "wait_for_reply": "chat_session turn_id timeout_ms",
+    }
