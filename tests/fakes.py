@@ -1,5 +1,6 @@
 """Fakes at the seam: models that say what a test tells them to."""
 
+import signal
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,14 @@ def build(model: Model, parts: Parts) -> Scripted:
     async def fail(request: ModelRequest, emit: Emit) -> ModelResponse:
         raise Unavailable("nobody is there")
 
-    return Scripted([fail if model.model == "fail" else echo] * 20)
+    async def stopped_by_hand(request: ModelRequest, emit: Emit) -> ModelResponse:
+        await emit(TextDelta("half a"))
+        signal.raise_signal(signal.SIGINT)
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    behaviours = {"fail": fail, "stopped-by-hand": stopped_by_hand}
+    return Scripted([behaviours.get(model.model, echo)] * 20)
 
 
 class Held:

@@ -118,7 +118,8 @@ class Turn:
         try:
             ended = await self._ask()
         finally:
-            ended = ended or interrupted(self.claim, self.chosen, self.heard.text)
+            if ended is None:  # cancelled from outside
+                ended = interrupted(self.claim, self.chosen, self.heard.text)
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + SAVE_LIMIT_S):
                 self.ending = await _settled(ended, self.claim, store)
             self.done.set()

@@ -3,6 +3,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from mcp.client import Client
 
 from eai_mcp.app import App
 from eai_mcp.chat.registry import Registry
@@ -10,7 +11,6 @@ from eai_mcp.providers import Parts
 from eai_mcp.server import face
 from eai_mcp.settings import Settings
 from eai_mcp.store.memory import MemoryStore
-from mcp.client import Client
 from tests.fakes import Scripted
 
 
