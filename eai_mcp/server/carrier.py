@@ -1,0 +1,123 @@
+"""uvicorn as what carries an app, started and ended by us.
+
+By itself it would take the signals over, turn them into its own exit code, and wait for every open stream.
+"""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import uvicorn
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from eai_mcp.server.shutdown import Ending
+
+KEEP_ALIVE_S = 75
+GRACE_S = 0.3
+PARTING_S = 0.2
+
+
+async def serve_app(
+    app: "Interruptible",
+    listener: socket.socket,
+    ending: Ending,
+    ready: Callable[[], None],
+    *,
+    log_level: str = "warning",
+) -> None:
+    """Serve until the end is asked for, or this is cancelled; then every open request is ended too."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,  # type: ignore[arg-type]  # goes to a wait that takes fractions
+    )
+    carrier = _Carrier(config, ready)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop, ending, app, carrier)
+        # Cancelled in the middle, uvicorn would leave tasks and sockets behind; it is told to stop instead.
+        with anyio.CancelScope(shield=True):
+            await carrier.serve(sockets=[listener])
+        tasks.cancel_scope.cancel()
+
+
+class Interruptible:
+    """An app whose open requests all end when the end is asked for, in a way that HTTP clients understand."""
+
+    def __init__(self, app: ASGIApp, ending: Ending) -> None:
+        self._app = app
+        self._ending = ending
+        self._open: set[anyio.CancelScope] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; after the end was asked for it gets as far as its first wait."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reply = _Reply(send)
+        with anyio.CancelScope() as request:
+            if self._ending.asked.is_set():
+                request.cancel()
+            self._open.add(request)
+            try:
+                await self._app(scope, receive, reply)
+            finally:
+                self._open.discard(request)
+        if request.cancelled_caught:
+            await reply.part(scope, receive)
+
+    def interrupt(self) -> None:
+        """End all that is open."""
+        for request in self._open:
+            request.cancel()
+
+
+class _Reply:
+    """Passes a response on, and can finish it wherever it stands."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self._begun = True
+        await self._send(message)
+
+    async def part(self, scope: Scope, receive: Receive) -> None:
+        with anyio.move_on_after(PARTING_S):  # a client that reads nothing would hold us
+            if self._begun:
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                await Response("The server is ending.", 503)(scope, receive, self._send)
+
+
+class _Carrier(uvicorn.Server):
+    """uvicorn, without its hand on the signals, and telling when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+async def _stop(ending: Ending, app: Interruptible, carrier: _Carrier) -> None:
+    try:
+        await ending.asked.wait()
+    finally:
+        carrier.should_exit = True
+        app.interrupt()
