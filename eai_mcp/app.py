@@ -25,7 +25,8 @@ from eai_mcp.store.memory import MemoryStore
 if TYPE_CHECKING:
     import httpx2
 
-CLOSING_LIMIT_S = 3.0
+# Less than the transports' own limit, after which the process is ended hard.
+CLOSING_LIMIT_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from eai_mcp.messages import Block, DocumentBlock, ImageBlock, Message, TextBloc
 from eai_mcp.observe import Observer, ignore
 from eai_mcp.store import Choices, Entry, SessionRow, Store
 
-CLOSING_LIMIT_S = 2.0
+INTERRUPT_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class Registry:
                 turn_id=turn.claim.turn_id,
             )
         turn.interrupt()
-        return await self.reply(turn, CLOSING_LIMIT_S)
+        return await self.reply(turn, INTERRUPT_LIMIT_S)
 
     async def sessions(
         self, space: str, *, prefix: str = "", after: str = "", limit: int = 100
@@ -155,9 +155,8 @@ class Registry:
         turns = tuple(self._running.values())
         for turn in turns:
             turn.interrupt()
-        with anyio.move_on_after(CLOSING_LIMIT_S):
-            for turn in turns:
-                await turn.done.wait()
+        for turn in turns:
+            await turn.done.wait()
 
     async def _run(self, turn: Turn) -> None:
         try:

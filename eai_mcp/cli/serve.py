@@ -9,7 +9,7 @@ import anyio
 from eai_mcp import app
 from eai_mcp.cli import logs, parser
 from eai_mcp.errors import ConfigError
-from eai_mcp.server import face
+from eai_mcp.server import face, stdio
 from eai_mcp.settings import Settings
 
 
@@ -21,24 +21,26 @@ def serve(options: argparse.Namespace) -> int:
         if options.inline_wait < 0:
             raise ConfigError(f"--inline-wait must be 0 or more seconds, not {options.inline_wait:g}")
         settings = replace(settings, inline_wait_s=options.inline_wait)
-    anyio.run(_serve, options, settings)
+    if options.transport == "stdio":
+        anyio.run(_serve_stdio, settings)
+    else:
+        anyio.run(_serve_http, options, settings)
     return 0
 
 
-async def _serve(options: argparse.Namespace, settings: Settings) -> None:
+async def _serve_stdio(settings: Settings) -> None:
     async with app.opened(settings) as opened:
-        server = face.build(opened)
-        if options.transport == "stdio":
-            from eai_mcp.server import stdio
+        await stdio.serve_stdio(face.build(opened))
 
-            await stdio.serve_stdio(server)
-        else:
-            from eai_mcp.server import http
 
-            await http.serve_http(
-                server,
-                host=options.host,
-                port=options.port,
-                sse=options.transport == "sse",
-                announce=lambda url: print(f"eai-mcp serves {url}", file=sys.stderr, flush=True),
-            )
+async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
+    from eai_mcp.server import http  # starlette's and uvicorn's parts, which stdio does without
+
+    async with app.opened(settings) as opened:
+        await http.serve_http(
+            face.build(opened),
+            host=options.host,
+            port=options.port,
+            sse=options.transport == "sse",
+            announce=lambda url: print(f"eai-mcp serves {url}", file=sys.stderr, flush=True),
+        )
