@@ -54,7 +54,7 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
         models=settings.models, prompts=settings.prompts, cards=settings.cards, config=settings.config
     )
     closing = AsyncExitStack()
-    async with _unwrapped(), anyio.create_task_group() as tasks:
+    async with unwrapped(), anyio.create_task_group() as tasks:
         parts = providers.Parts(
             environ=settings.environ,
             client=_Client(closing),
@@ -83,7 +83,7 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
 
 
 @asynccontextmanager
-async def _unwrapped() -> AsyncIterator[None]:
+async def unwrapped() -> AsyncIterator[None]:
     """A task group wraps what its body raises; callers want the error itself."""
     try:
         yield

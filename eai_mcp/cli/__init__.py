@@ -6,7 +6,7 @@ Only what a command needs is imported when it runs: `--help` and `--version` ans
 import sys
 from collections.abc import Sequence
 
-from eai_mcp.cli import parser
+from eai_mcp.cli import parser, screen
 from eai_mcp.errors import EaiError
 
 FAILED, MISUSED = 1, 2
@@ -24,7 +24,10 @@ def run(arguments: Sequence[str]) -> int:
         command = parser.command(options)
         return command(options)
     except EaiError as error:
-        print(f"eai-mcp: {error.message}", file=sys.stderr)
+        screen.tell(f"eai-mcp: {error.message}")
         return MISUSED if error.code in ("invalid_argument", "limit_exceeded") else FAILED
+    except BrokenPipeError:  # as in `eai-mcp talk … | head`
+        screen.forget_stdout()
+        return FAILED
     except KeyboardInterrupt:
         return 130

@@ -1,12 +1,11 @@
 """`eai-mcp models`, `prompts` and `cards`: what there is to choose from."""
 
 import argparse
-import sys
 
 import anyio
 
 from eai_mcp import app
-from eai_mcp.cli import logs, parser, talk
+from eai_mcp.cli import logs, parser, screen
 from eai_mcp.server import listing
 
 WIDTH = 100
@@ -27,7 +26,7 @@ async def _show(options: argparse.Namespace) -> int:
             description = " ".join(entry.get("description", "").split())
             if len(description) > WIDTH:
                 description = description[: WIDTH - 1] + "…"
-            talk.show(f"{mark} {entry['name']:<20} {description}{needs}\n")
+            screen.show(f"{mark} {entry['name']:<20} {description}{needs}\n")
         for problem in told.get("problems", []):
-            print(f"skipped {problem}", file=sys.stderr)
+            screen.tell(f"skipped {problem}")
     return 0

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import anyio
 
 from eai_mcp import app
-from eai_mcp.cli import logs, parser, talk
+from eai_mcp.cli import logs, parser, screen, talk
 from eai_mcp.errors import EaiError
 
 HELP = "Type your message; /s sends it, /c cancels it, /q quits. Ctrl-C stops a reply."
@@ -27,12 +27,12 @@ def chat(options: argparse.Namespace) -> int:
 
 async def _chat(options: argparse.Namespace) -> int:
     async with app.opened(parser.chosen_settings(options)) as opened:
-        print(HELP, file=sys.stderr)
+        screen.tell(HELP)
         async for message in _messages():
             try:
                 await talk.take_turn(opened, talk.to_talk(options, message))
             except EaiError as error:
-                print(f"eai-mcp: {error.message}", file=sys.stderr)
+                screen.tell(f"eai-mcp: {error.message}")
     return 0
 
 
@@ -49,7 +49,7 @@ async def _messages() -> AsyncIterator[str]:
                 yield "\n".join(gathered)
                 gathered.clear()
             case "/s":
-                print("eai-mcp: nothing to send yet", file=sys.stderr)
+                screen.tell("eai-mcp: nothing to send yet")
             case _:
                 gathered.append(line)
                 continue
@@ -58,7 +58,7 @@ async def _messages() -> AsyncIterator[str]:
 
 async def _lines() -> AsyncIterator[str]:
     """Lines of standard input, read without a thread, so that Ctrl-C is heard while we wait."""
-    fd, rest = sys.stdin.fileno(), b""
+    fd, rest = screen.stdin().fileno(), b""
     while data := await _read(fd):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
@@ -76,5 +76,5 @@ async def _read(fd: int) -> bytes:
 
 
 def _ask() -> None:
-    if sys.stdin.isatty():
-        talk.show("> ")
+    if screen.stdin().isatty():
+        screen.show("> ")

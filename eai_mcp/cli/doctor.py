@@ -10,7 +10,7 @@ import anyio
 
 import eai_mcp
 from eai_mcp import app
-from eai_mcp.cli import logs, parser, talk
+from eai_mcp.cli import logs, parser, screen
 from eai_mcp.errors import EaiError
 from eai_mcp.settings import Settings
 
@@ -63,13 +63,13 @@ class _Findings:
     """Lines with a mark: what is good, what is missing, what is wrong."""
 
     def good(self, text: str) -> None:
-        talk.show(f"ok       {text}\n")
+        screen.show(f"ok       {text}\n")
 
     def note(self, text: str) -> None:
-        talk.show(f"missing  {text}\n")
+        screen.show(f"missing  {text}\n")
 
     def bad(self, text: str) -> None:
-        talk.show(f"WRONG    {text}\n")
+        screen.show(f"WRONG    {text}\n")
 
     def folder(self, what: str, path: Path) -> None:
         """A folder that is not there yet is made when it is needed, if the one above it can be written."""

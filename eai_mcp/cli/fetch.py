@@ -4,7 +4,7 @@ import argparse
 
 import anyio
 
-from eai_mcp.cli import logs, parser, talk
+from eai_mcp.cli import logs, parser, screen
 from eai_mcp.providers import weights
 
 
@@ -14,11 +14,11 @@ def fetch(options: argparse.Namespace) -> int:
     settings = parser.chosen_settings(options)
 
     async def report(text: str) -> None:
-        talk.show(f"{text}\n")
+        screen.show(f"{text}\n")
 
     async def fetched() -> None:
         path = await weights.fetch(settings.cache, report, offline=settings.offline)
-        talk.show(f"the weights are at {path}\n")
+        screen.show(f"the weights are at {path}\n")
 
     anyio.run(fetched)
     return 0

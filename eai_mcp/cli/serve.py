@@ -1,13 +1,12 @@
 """`eai-mcp serve`: an MCP server on stdio, SSE or streamable HTTP."""
 
 import argparse
-import sys
 from dataclasses import replace
 
 import anyio
 
 from eai_mcp import app
-from eai_mcp.cli import logs, parser
+from eai_mcp.cli import logs, parser, screen
 from eai_mcp.errors import ConfigError
 from eai_mcp.server import face, stdio
 from eai_mcp.settings import Settings
@@ -42,5 +41,5 @@ async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
             host=options.host,
             port=options.port,
             sse=options.transport == "sse",
-            announce=lambda url: print(f"eai-mcp serves {url}", file=sys.stderr, flush=True),
+            announce=lambda url: screen.tell(f"eai-mcp serves {url}"),
         )

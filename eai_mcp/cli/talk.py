@@ -12,7 +12,7 @@ from eai_mcp import app
 from eai_mcp.calls import Samplers
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Talk, TurnResult
-from eai_mcp.cli import logs, parser
+from eai_mcp.cli import logs, parser, screen
 
 LOOK_AGAIN_S = 1.0
 
@@ -26,9 +26,9 @@ def talk(options: argparse.Namespace) -> int:
 async def _talk(options: argparse.Namespace) -> int:
     async with app.opened(parser.chosen_settings(options)) as opened:
         for content in options.content:
-            said = sys.stdin.read() if content == "-" else content
+            said = screen.stdin().read() if content == "-" else screen.typed(content)
             if len(options.content) > 1:
-                show(f"> {said}\n")
+                screen.show(f"> {said}\n")
             result = await take_turn(opened, to_talk(options, said))
             if result.status == "interrupted":
                 return 130
@@ -43,7 +43,7 @@ def to_talk(options: argparse.Namespace, content: str) -> Talk:
         session=options.session,
         model=options.model,
         prompt=options.prompt,
-        system=options.system,
+        system=None if options.system is None else screen.typed(options.system),
         card=options.card,
         samplers=samplers,
     )
@@ -60,15 +60,8 @@ async def take_turn(opened: app.App, talk: Talk) -> TurnResult:
         await _show_as_it_comes(turn)
     result = await opened.registry.reply(turn, 0)
     for warning in result.warnings:
-        print(f"eai-mcp: {warning}", file=sys.stderr)
+        screen.tell(f"eai-mcp: {warning}")
     return result
-
-
-def show(text: str) -> None:
-    """Write to standard output at once; what its encoding cannot say is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
 
 
 async def _show_as_it_comes(turn: Turn) -> None:
@@ -77,15 +70,15 @@ async def _show_as_it_comes(turn: Turn) -> None:
         done = turn.done.is_set()
         pieces = turn.heard.pieces[shown:]
         shown += len(pieces)
-        show("".join(pieces))
+        screen.show("".join(pieces))
         if turn.heard.note != note and (note := turn.heard.note) and not shown:
-            print(f"[{note}]", file=sys.stderr, flush=True)
+            screen.tell(f"[{note}]")
         if done:
             break
         with anyio.move_on_after(LOOK_AGAIN_S):
             await turn.heard.changed()
     if shown:
-        show("\n")
+        screen.show("\n")
 
 
 @asynccontextmanager
@@ -95,7 +88,7 @@ async def _interruptible(turn: Turn) -> AsyncIterator[None]:
         yield
         return
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async with anyio.create_task_group() as tasks:
+        async with app.unwrapped(), anyio.create_task_group() as tasks:
             tasks.start_soon(_interrupt_at_signal, signals, turn)
             try:
                 yield

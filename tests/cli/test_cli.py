@@ -1,5 +1,6 @@
 """The command line, run in this process; tests/e2e runs it as one of its own."""
 
+import contextlib
 import io
 import os
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from eai_mcp import cli
+from eai_mcp.cli import screen
 
 
 @pytest.fixture
@@ -36,6 +38,34 @@ def test_a_dash_reads_what_to_say_from_standard_input(models, capsys, monkeypatc
     monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe"))
     assert cli.run(["talk", "-", "--model", "echo", *models]) == 0
     assert capsys.readouterr().out == "1: from a pipe\n"
+
+
+def test_standard_input_that_is_closed_is_named(models, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    for command in (["talk", "-"], ["chat"]):
+        assert cli.run([*command, "--model", "echo", *models]) == 2
+        assert "standard input is closed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_reply_that_nobody_reads_ends_the_command_quietly(models, capsys, monkeypatch, closed):
+    read, write = os.pipe()
+    os.close(read)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(write, "w", encoding="utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdout", None if closed else stdout)
+        assert cli.run(["talk", "hi", "--model", "echo", *models]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_without_standard_error_only_the_reply_is_written(models, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.run(["talk", "hi", "--model", "warn", *models]) == 0
+    assert capsys.readouterr().out == "1: hi\n"
+
+
+def test_words_are_read_as_utf_8_whatever_the_locale_made_of_them():
+    assert screen.typed("h\udcc3\udca9llo") == "héllo"
+    assert screen.typed("\udcff") == "\udcff"
 
 
 def test_warnings_go_to_standard_error(models, capsys):
