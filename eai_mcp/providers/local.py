@@ -106,7 +106,8 @@ def shared_server(file: Path | None, context: int, parts: Parts) -> Server:
 
         def command(path: Path) -> Sequence[str]:
             # By its path and with -P: nothing of ours is imported, nor of the folder that we were started in.
-            return [sys.executable, "-P", local_child.__file__, str(path), name, str(context)]
+            words = [sys.executable, "-P", local_child.__file__, str(path), name, str(context)]
+            return words if file else [*words, "tiny"]
 
         server = shared[file, context] = Server(name, _weights(file, parts), command)
         parts.closing.push_async_callback(server.aclose)

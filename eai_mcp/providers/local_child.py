@@ -1,8 +1,9 @@
-"""The process that serves a weights file on loopback: `local_child.py MODEL.gguf ALIAS CONTEXT`.
+"""The process that serves a weights file on loopback: `local_child.py MODEL.gguf ALIAS CONTEXT [tiny]`.
 
 It says one line of JSON on stdout, `{"base_url": …}` once it is ready or `{"error": …}`, and ends when its
 stdin does, so that it never outlives whoever started it. It is run by its path and imports nothing of ours,
-which makes it start faster.
+which makes it start faster. With `tiny` it keeps a model that is too small for it from saying one phrase
+over and over.
 """
 
 import json
@@ -24,19 +25,19 @@ def main(
     stdin: BinaryIO,
     *,
     say: Callable[[dict[str, str]], None],
-    serve: Callable[[str, str, int, str], str],
+    serve: Callable[..., str],
     leave: Callable[[int], object],
 ) -> int:
     """Serve until `stdin` ends, then `leave`. Returns an exit status if it could not begin.
 
-    `serve` gives the address once it listens.
+    `serve(path, alias, context, key, tiny=…)` gives the address once it listens.
     """
     # A thread, because the end may come while the weights are being loaded.
     watch = threading.Thread(target=_leave_at_end, args=(stdin, leave), daemon=True)
     watch.start()
     try:
-        path, alias, context = arguments
-        address = serve(path, alias, int(context), key)
+        path, alias, context, *more = arguments
+        address = serve(path, alias, int(context), key, tiny="tiny" in more)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         say({"error": f"{error}"})
         return 1
@@ -45,14 +46,17 @@ def main(
     return 0
 
 
-def llama(path: str, alias: str, context: int, key: str) -> str:
+def llama(path: str, alias: str, context: int, key: str, *, tiny: bool) -> str:
     """Load the weights and listen; the server's own threads do the rest."""
     # OpenMP spins at its barriers: on busy cores that cost a factor of ten. It reads these when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     import xllamacpp
 
-    server = xllamacpp.Server(choices(xllamacpp.CommonParams(), path, alias, context, key))
+    params = choices(xllamacpp.CommonParams(), path, alias, context, key)
+    if tiny:
+        without_loops(params.sampling)
+    server = xllamacpp.Server(params)
     _running.append(server)
     address: str = server.listening_address
     return address
@@ -82,6 +86,14 @@ def choices(params: Any, path: str, alias: str, context: int, key: str) -> Any:
         if hasattr(params, name):  # the fields follow upstream
             setattr(params, name, value)
     return params
+
+
+def without_loops(sampling: Any) -> None:
+    """Penalise a sequence that has come before the more, the longer it is, from its fifth token on (DRY).
+
+    A penalty on single words would change answers that do not repeat anything.
+    """
+    sampling.dry_multiplier, sampling.dry_allowed_length, sampling.dry_penalty_last_n = 0.8, 4, 512
 
 
 def _processors() -> int:

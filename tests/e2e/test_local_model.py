@@ -95,6 +95,15 @@ async def test_it_answers_streams_and_is_sent_the_history(cache):
     assert children_of(os.getpid()) == []
 
 
+@pytest.mark.parametrize("question", ["What is the capital of France?", "Write a haiku about the sea."])
+async def test_a_question_beyond_it_does_not_make_it_repeat_one_phrase_to_the_limit(cache, question):
+    samplers = Samplers(max_tokens=256)
+    async with opened(cache) as (_, call):
+        response = await call(ModelRequest(messages=(user(question),), samplers=samplers), unheard)
+
+    assert response.stop == "end"
+
+
 async def test_samplers_of_llama_cpp_are_taken(cache):
     samplers = Samplers(top_k=1, min_p=0.1, repetition_penalty=1.1, seed=1, stop_sequences=("Tokyo",))
     async with opened(cache) as (_, call):

@@ -43,19 +43,19 @@ def start(stdin, serve, arguments=("model.gguf", "tiny", "2048")):
 def test_the_address_is_said_once_and_the_end_of_stdin_is_the_end(stdin):
     asked = []
 
-    def serve(*arguments):
-        asked.append(arguments)
+    def serve(*arguments, tiny):
+        asked.append((*arguments, tiny))
         return "http://127.0.0.1:1234"
 
     assert start(stdin, serve) == (0, [{"base_url": "http://127.0.0.1:1234/v1"}], [0])
-    assert asked == [("model.gguf", "tiny", 2048, "key")]
+    assert asked == [("model.gguf", "tiny", 2048, "key", False)]
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("no such tensor"), ImportError("no GLIBC"), OSError("no memory")]
 )
 def test_what_keeps_it_from_starting_is_said(stdin, error):
-    def serve(*arguments):
+    def serve(*arguments, tiny):
         raise error
 
     status, said, _ = start(stdin, serve)
@@ -67,6 +67,13 @@ def test_wrong_arguments_are_said(stdin):
 
     assert status == 1
     assert "not enough values" in said[0]["error"]
+
+
+def test_a_tiny_model_is_told_not_to_repeat_itself():
+    sampling = SimpleNamespace(dry_multiplier=0.0, dry_allowed_length=2, dry_penalty_last_n=-1)
+    local_child.without_loops(sampling)
+
+    assert vars(sampling) == {"dry_multiplier": 0.8, "dry_allowed_length": 4, "dry_penalty_last_n": 512}
 
 
 def test_settings_that_a_version_does_not_have_are_passed_over():
