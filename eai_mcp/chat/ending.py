@@ -11,7 +11,7 @@ from eai_mcp.calls import ModelResponse
 from eai_mcp.chat.choose import Chosen
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import CallError, EaiError, TurnFailed
-from eai_mcp.messages import JsonObject, Message, assistant
+from eai_mcp.messages import JsonObject, Message, Usage, assistant
 from eai_mcp.store import Claim, Outcome, Settlement
 
 EMPTY = "the model's reply was empty"
@@ -112,7 +112,7 @@ def _settlement(result: TurnResult, chosen: Chosen, messages: tuple[Message, ...
         messages=messages,
         kept=bool(messages),
         choices=chosen.remembered,
-        usage=result.usage,
+        usage=result.usage or Usage(),
     )
 
 

@@ -42,6 +42,7 @@ class TurnResult:
 
     `reply` is the text so far while it is running, and the partial text when it was interrupted.
     `overridden` names the arguments that the card replaced. `progress` says what a running turn is doing.
+    `usage` is None while nobody knows it: a provider tells it at the end of a reply.
     """
 
     status: TurnStatus
@@ -52,5 +53,5 @@ class TurnResult:
     stop_reason: str | None = None
     overridden: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage | None = None
     progress: str | None = None

@@ -35,8 +35,9 @@ def of_turn(result: TurnResult) -> Answer:
         "effective": _said(asdict(result.effective)),
         "overridden": list(result.overridden),
         "warnings": warnings,
-        "usage": usage(result.usage),
     }
+    if result.usage is not None:
+        told["usage"] = usage(result.usage)
     if result.stop_reason:
         told["stop_reason"] = result.stop_reason
     if result.progress:
