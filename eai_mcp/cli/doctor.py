@@ -5,20 +5,25 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 
 import eai_mcp
 from eai_mcp import app
+from eai_mcp.catalog.entries import Model
 from eai_mcp.cli import logs, parser, screen
 from eai_mcp.errors import EaiError
+from eai_mcp.providers import local_status
 from eai_mcp.settings import Settings
 
 PACKAGES = ("mcp", "anyio", "httpx2", "pydantic", "xllamacpp")
+HERE = ("localhost", "127.0.0.1", "::1")
+KNOCK_S = 2.0
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print a line for each finding; exit code 1 if the default model cannot answer."""
+    """Print a line for each finding; exit code 1 if anything is wrong."""
     logs.to_stderr(options.log_level)
     return anyio.run(_doctor, parser.chosen_settings(options))
 
@@ -27,40 +32,73 @@ async def _doctor(settings: Settings) -> int:
     found = _Findings()
     found.good(f"eai-mcp {eai_mcp.__version__}, Python {platform.python_version()}, {platform.platform()}")
     found.good(", ".join(_version(package) for package in PACKAGES))
-    found.folder("cache", settings.cache)
-    found.folder("configuration", settings.config)
+    found.cache(settings.cache)
+    found.good(
+        f"configuration folder {settings.config}{'' if settings.config.is_dir() else ' (not made yet)'}"
+    )
     async with app.opened(settings) as opened:
-        _catalog(found, opened)
-        return _default_model(found, opened)
+        await _models(found, opened)
+        found.good(f"{len(opened.catalog.prompts())} prompts, {len(opened.catalog.cards())} cards")
+        for problem in opened.catalog.problems():
+            found.bad(f"skipped {problem}")
+    return 1 if found.is_wrong else 0
 
 
-def _catalog(found: "_Findings", opened: app.App) -> None:
+async def _models(found: "_Findings", opened: app.App) -> None:
+    """What can answer, what cannot and why, in a line for each reason; then the default model by itself."""
+    missing: dict[str, str | None] = {}
+
+    async def look(model: Model) -> None:
+        missing[model.name] = opened.missing(model) or await _silence(model)
+
     models = opened.catalog.models()
-    ready = [model.name for model in models if opened.missing(model) is None]
-    found.good(f"models ready: {', '.join(ready) or 'none'}")
+    async with anyio.create_task_group() as tasks:
+        for model in models:
+            tasks.start_soon(look, model)
+    reasons: dict[str, list[str]] = {}
     for model in models:
-        if missing := opened.missing(model):
-            found.note(f"model {model.name}: {missing}")
-    found.good(f"{len(opened.catalog.prompts())} prompts, {len(opened.catalog.cards())} cards")
-    for problem in opened.catalog.problems():
-        found.bad(f"skipped {problem}")
+        if reason := missing[model.name]:
+            reasons.setdefault(reason, []).append(model.name)
+    ready = [model.name for model in models if not missing[model.name]]
+    found.good(f"models that can answer: {', '.join(ready) or 'none'}")
+    for reason, names in reasons.items():
+        found.note(f"{', '.join(names)}: {reason}")
+    _default_model(found, opened, missing)
 
 
-def _default_model(found: "_Findings", opened: app.App) -> int:
+def _default_model(found: "_Findings", opened: app.App, missing: dict[str, str | None]) -> None:
     name = opened.settings.model
     try:
-        missing = opened.missing(opened.catalog.model(name))
+        model = opened.catalog.model(name)
+        reason = missing[name]
     except EaiError as error:
-        missing = error.message
-    if missing is None:
-        found.good(f"the default model {name} can answer")
-        return 0
-    found.bad(f"the default model {name} cannot answer: {missing}")
-    return 1
+        reason = screen.sentence(error)
+    if reason is not None:
+        found.bad(f"the default model {name} cannot answer: {reason}")
+        return
+    standing = f"; {local_status.status(model, opened.parts).text}" if model.provider == "local" else ""
+    found.good(f"the default model is {name}{standing}")
+
+
+async def _silence(model: Model) -> str | None:
+    """Why a model that is served on this machine cannot answer: nothing listens there. No other is asked."""
+    address = urlsplit(model.base_url or "")
+    if address.hostname not in HERE:
+        return None
+    port = address.port or (443 if address.scheme == "https" else 80)
+    with anyio.move_on_after(KNOCK_S):
+        try:
+            stream = await anyio.connect_tcp(address.hostname, port)
+        except OSError:
+            return f"nothing answers at {address.hostname}:{port}; is it running?"
+        await stream.aclose()
+    return None
 
 
 class _Findings:
     """Lines with a mark: what is good, what is missing, what is wrong."""
+
+    is_wrong = False
 
     def good(self, text: str) -> None:
         screen.show(f"ok       {text}\n")
@@ -69,21 +107,19 @@ class _Findings:
         screen.show(f"missing  {text}\n")
 
     def bad(self, text: str) -> None:
+        self.is_wrong = True
         screen.show(f"WRONG    {text}\n")
 
-    def folder(self, what: str, path: Path) -> None:
+    def cache(self, path: Path) -> None:
         """A folder that is not there yet is made when it is needed, if the one above it can be written."""
         there = next(each for each in (path, *path.parents) if each.exists())
-        if there.is_dir() and _writable(there):
-            self.good(f"{what} folder {path}{'' if there == path else ' (not made yet)'}")
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            self.good(f"cache folder {path}{'' if there == path else ' (not made yet)'}")
         else:
             self.bad(
-                f"{what} folder {path} cannot be written: {there} is not ours to write; set EAI_MCP_CACHE"
+                f"cache folder {path} cannot be written: {there} is not ours to write; "
+                "EAI_MCP_CACHE names another"
             )
-
-
-def _writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _version(package: str) -> str:

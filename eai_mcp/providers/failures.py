@@ -83,7 +83,7 @@ def of_transport(
 ) -> CallError:
     """The error for an exception of the HTTP library."""
     row = next(TRANSPORT[kind] for kind in type(error).__mro__ if kind in TRANSPORT)
-    words = plain(str(error), secrets=endpoint.secrets) if row.quoted else ""
+    words = plain(UNCONNECTED.get(str(error), str(error)), secrets=endpoint.secrets) if row.quoted else ""
     return row.kind(
         f"{endpoint} {row.sentence}" + (f": {words}" if words else ""),
         partial=partial,
@@ -280,6 +280,9 @@ class Row:
     sentence: str
     quoted: bool = False
 
+
+# It tries every address of the host, and keeps what each said to itself.
+UNCONNECTED = {"All connection attempts failed": "nothing answers there; is it running, is base_url right?"}
 
 _BROKEN = Row(Unavailable, "broke off", quoted=True)
 # Their words quote the header or the URL that is wrong, and so perhaps the key.
