@@ -31,6 +31,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+SHOWN = 12
+
 Detail: TypeAlias = str | int | float | bool | Sequence[str] | None
 
 
@@ -79,19 +81,20 @@ class LimitExceeded(EaiError):
 
 
 class UnknownName(EaiError):
-    """No model, prompt or card of that name. The nearest names come first in `known`."""
+    """No model, prompt or card of that name. The nearest names, or else the first, are in `known`."""
 
     def __init__(self, kind: str, name: str, *, known: Sequence[str]) -> None:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        shown = near or sorted(known)[:12]
+        shown = near or sorted(known)[:SHOWN]
         label = "nearest" if near else "known"
+        more = f" and {len(known) - SHOWN} more" if not near and len(known) > SHOWN else ""
         super().__init__(
-            f"no {kind} named {name!r}; {label}: {', '.join(shown) or 'none'}. "
-            f"list_catalog(kind={kind + 's'!r}) shows all.",
+            f"no {kind} named {name!r}; {label}: {', '.join(shown) or 'none'}{more}",
             kind=kind,
             name=name,
             known=tuple(shown),
         )
+        self.kind = kind
         self.code = f"unknown_{kind}"
 
 

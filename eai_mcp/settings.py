@@ -8,6 +8,7 @@ import platformdirs
 
 from eai_mcp.errors import ConfigError
 
+DEFAULT_MODEL = "local"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -23,7 +24,7 @@ class Settings:
     up.
     """
 
-    model: str = "local"
+    model: str = DEFAULT_MODEL
     models: tuple[Path, ...] = ()
     prompts: tuple[Path, ...] = ()
     cards: tuple[Path, ...] = ()

@@ -54,8 +54,12 @@ def build(model: Model, parts: Parts) -> Scripted:
         await emit(Preparing("waking up"))
         for piece in text.partition(" "):
             await emit(TextDelta(piece))
+        warned = model.model == "warn"
         return said(
-            text, served_by=model.name, warnings=("top_k was not sent",) if model.model == "warn" else ()
+            text,
+            served_by=model.name,
+            stop="length" if warned else "end",
+            warnings=("top_k was not sent",) if warned else (),
         )
 
     async def fail(request: ModelRequest, emit: Emit) -> ModelResponse:

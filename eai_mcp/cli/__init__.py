@@ -19,12 +19,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    if not arguments:
+        screen.show(parser.build().format_help())
+        return MISUSED
     options = parser.build().parse_args(list(arguments))
     try:
         command = parser.command(options)
         return command(options)
     except EaiError as error:
-        screen.tell(f"eai-mcp: {error.message}")
+        screen.tell(f"eai-mcp: {screen.sentence(error)}")
         return MISUSED if error.code in ("invalid_argument", "limit_exceeded") else FAILED
     except BrokenPipeError:  # as in `eai-mcp talk … | head`
         screen.forget_stdout()

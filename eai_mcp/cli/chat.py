@@ -32,7 +32,7 @@ async def _chat(options: argparse.Namespace) -> int:
             try:
                 await talk.take_turn(opened, talk.to_talk(options, message))
             except EaiError as error:
-                screen.tell(f"eai-mcp: {error.message}")
+                screen.tell(f"eai-mcp: {screen.sentence(error)}")
     return 0
 
 

@@ -96,7 +96,9 @@ def _serve(made: argparse.ArgumentParser) -> None:
 
 
 def _choices(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--session", default="default", metavar="NAME")
+    made.add_argument(
+        "--session", default="default", metavar="NAME", help="its name; it lasts as long as this command"
+    )
     made.add_argument("--model", metavar="NAME", help="see: eai-mcp models")
     made.add_argument("--prompt", metavar="NAME", help="see: eai-mcp prompts")
     made.add_argument("--card", metavar="NAME", help="see: eai-mcp cards")

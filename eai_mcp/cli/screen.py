@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TextIO
 
-from eai_mcp.errors import ConfigError
+from eai_mcp.errors import ConfigError, EaiError, UnknownName
 
 
 def show(text: str) -> None:
@@ -25,6 +25,13 @@ def tell(line: str) -> None:
     """Write a line to standard error, if there is one."""
     if sys.stderr is not None:
         _write(sys.stderr, f"{line}\n")
+
+
+def sentence(error: EaiError) -> str:
+    """What went wrong, and which command tells more where one does."""
+    if isinstance(error, UnknownName):
+        return f"{error.message}; `eai-mcp {error.kind}s` shows all"
+    return error.message
 
 
 def stdin() -> TextIO:

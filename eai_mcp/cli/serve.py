@@ -1,15 +1,16 @@
 """`eai-mcp serve`: an MCP server on stdio, SSE or streamable HTTP."""
 
 import argparse
+import sys
 from dataclasses import replace
 
 import anyio
 
 from eai_mcp import app
 from eai_mcp.cli import logs, parser, screen
-from eai_mcp.errors import ConfigError
+from eai_mcp.errors import ConfigError, EaiError
 from eai_mcp.server import face, stdio
-from eai_mcp.settings import Settings
+from eai_mcp.settings import DEFAULT_MODEL, Settings
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -28,7 +29,10 @@ def serve(options: argparse.Namespace) -> int:
 
 
 async def _serve_stdio(settings: Settings) -> None:
+    if sys.stdin is not None and sys.stdin.isatty():
+        screen.tell("eai-mcp serves MCP on these lines: let a client start it (see README). Ctrl-D ends it.")
     async with app.opened(settings) as opened:
+        _warn_of_the_default(opened)
         await stdio.serve_stdio(face.build(opened))
 
 
@@ -36,6 +40,7 @@ async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
     from eai_mcp.server import http  # starlette's and uvicorn's parts, which stdio does without
 
     async with app.opened(settings) as opened:
+        _warn_of_the_default(opened)
         await http.serve_http(
             face.build(opened),
             host=options.host,
@@ -43,3 +48,16 @@ async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
             sse=options.transport == "sse",
             announce=lambda url: screen.tell(f"eai-mcp serves {url}"),
         )
+
+
+def _warn_of_the_default(opened: app.App) -> None:
+    """Say at once that nobody would answer; the catalog may be mended while we run, so we go on."""
+    name = opened.settings.model
+    if name == DEFAULT_MODEL:
+        return  # reading the shipped models would only delay the start
+    try:
+        missing = opened.missing(opened.catalog.model(name))
+    except EaiError as error:
+        missing = screen.sentence(error)
+    if missing:
+        screen.tell(f"eai-mcp: the default model {name} cannot answer: {missing}")

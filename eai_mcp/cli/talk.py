@@ -61,6 +61,8 @@ async def take_turn(opened: app.App, talk: Talk) -> TurnResult:
     result = await opened.registry.reply(turn, 0)
     for warning in result.warnings:
         screen.tell(f"eai-mcp: {warning}")
+    if result.stop_reason == "length":
+        screen.tell("eai-mcp: the reply was cut at its limit of tokens; --max-tokens sets another")
     return result
 
 

@@ -15,7 +15,7 @@ import pydantic
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from eai_mcp.errors import EaiError, InvalidArgument
+from eai_mcp.errors import EaiError, InvalidArgument, UnknownName
 from eai_mcp.observe import internal
 from eai_mcp.server import schema
 from eai_mcp.server.arguments import Arguments
@@ -107,6 +107,8 @@ class ToolRegistry:
 
 def _failed(error: EaiError) -> types.CallToolResult:
     told: dict[str, Any] = {"code": error.code, "message": error.message, "retryable": error.retryable}
+    if isinstance(error, UnknownName):
+        told["message"] += f". list_catalog(kind='{error.kind}s') shows all"
     if error.retry_after_s is not None:
         told["retry_after_ms"] = round(error.retry_after_s * 1000)
     told["details"] = dict(error.details)

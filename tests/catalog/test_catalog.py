@@ -39,9 +39,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones(tmp_path):
 
     with pytest.raises(UnknownName) as caught:
         catalog.prompt("codr")
-    assert caught.value.message == (
-        "no prompt named 'codr'; nearest: coder. list_catalog(kind='prompts') shows all."
-    )
+    assert caught.value.message == ("no prompt named 'codr'; nearest: coder")
     assert caught.value.code == "unknown_prompt"
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import os
+import re
+import socket
 import sys
 
 import pytest
@@ -68,16 +70,22 @@ def test_words_are_read_as_utf_8_whatever_the_locale_made_of_them():
     assert screen.typed("\udcff") == "\udcff"
 
 
-def test_warnings_go_to_standard_error(models, capsys):
+def test_warnings_and_a_cut_go_to_standard_error(models, capsys):
     assert cli.run(["talk", "hi", "--model", "warn", *models]) == 0
-    assert "eai-mcp: top_k was not sent" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "eai-mcp: top_k was not sent" in err
+    assert "eai-mcp: the reply was cut at its limit of tokens; --max-tokens sets another" in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["talk", "hi", "--model", "fail"], 1, "eai-mcp: nobody is there"),
-        (["talk", "hi", "--model", "ekho"], 1, "no model named 'ekho'; nearest: echo"),
+        (
+            ["talk", "hi", "--model", "ekho"],
+            1,
+            "no model named 'ekho'; nearest: echo; `eai-mcp models` shows all",
+        ),
         (["talk", " ", "--model", "echo"], 2, "eai-mcp: content is empty"),
         (["talk", "\udcff", "--model", "echo"], 2, "content is not valid Unicode"),
         (["talk", "hi", "--model", "echo", "--session", "a b"], 2, "has a character that is not allowed"),
@@ -110,14 +118,37 @@ def test_fetch_says_where_the_weights_are(models, capsys, tmp_path):
 
 
 def test_the_doctor_says_what_is_there_and_what_is_missing(models, capsys, monkeypatch, tmp_path):
-    (tmp_path / "bad.toml").write_text("model = 1", encoding="utf-8")
     monkeypatch.setenv("EAI_MCP_MODEL", "echo")
-    monkeypatch.delenv("DEEPSEEK_API_KEY", raising=False)
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert cli.run(["doctor", *models]) == 0
     out = capsys.readouterr().out
-    assert "ok       the default model echo can answer" in out
-    assert "missing  model deepseek: DEEPSEEK_API_KEY is not set" in out
-    assert "WRONG    skipped" in out
+    assert "ok       the default model is echo" in out
+    assert "missing  claude_haiku, claude_opus, claude_sonnet: ANTHROPIC_API_KEY is not set" in out
+
+    (tmp_path / "bad.toml").write_text("model = 1", encoding="utf-8")
+    assert cli.run(["doctor", *models]) == 1
+    assert "WRONG    skipped" in capsys.readouterr().out
+
+
+def test_the_doctor_knocks_where_models_are_served_on_this_machine(models, capsys, monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as open_door, socket.socket() as closed_door:
+        closed_door.bind(("127.0.0.1", 0))  # and does not listen
+        ports = {"up": open_door.getsockname()[1], "down": closed_door.getsockname()[1]}
+        for name, port in ports.items():
+            text = f'model = "m"\nbase_url = "http://127.0.0.1:{port}/v1"\n'
+            (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+        monkeypatch.setenv("EAI_MCP_MODEL", "down")
+        assert cli.run(["doctor", *models]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"ok {7}models that can answer: .*\bup\b", out)
+    reason = f"nothing answers at 127.0.0.1:{ports['down']}; is it running?"
+    assert f"missing  down: {reason}" in out
+    assert f"WRONG    the default model down cannot answer: {reason}" in out
+
+
+def test_the_doctor_says_where_the_local_model_stands(models, capsys, tmp_path):
+    assert cli.run(["doctor", *models]) == 0
+    assert "the default model is local; the first call will fetch SmolLM2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model", ["deepseek", "nobody"])
@@ -171,6 +202,11 @@ def test_a_list_can_be_narrowed_and_says_which_files_were_skipped(models, capsys
     assert [line.split()[0] for line in out.splitlines()] == ["echo"]
     assert "skipped" in err
     assert "bad.toml" in err
+
+
+def test_without_a_command_the_commands_are_shown(capsys):
+    assert cli.run([]) == 2
+    assert "take a turn in the terminal" in capsys.readouterr().out
 
 
 def test_main_exits_with_the_commands_code(models):

@@ -165,6 +165,24 @@ async def test_offline_without_weights_says_how_to_fetch_them(installed, environ
         assert "eai-mcp fetch" in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("claud", "no model named 'claud'; nearest: claude_"),
+        ("groq", "the default model groq cannot answer: GROQ_API_KEY is not set"),
+    ],
+)
+async def test_a_default_model_that_cannot_answer_is_told_at_the_start(
+    installed, environment, model, sentence
+):
+    command = [str(installed / "eai-mcp"), "serve", "--model", model]
+    async with served(command, environment) as wire:
+        assert (await wire.error("talk", content="hi"))["code"] in ("unknown_model", "missing_api_key")
+        await wire.leave()
+        assert sentence in wire.errors
+        assert wire.errors.count("\n") == 1
+
+
 @pytest.mark.parametrize("transport", ["http", "sse"])
 async def test_a_port_in_use_is_a_sentence_and_exit_code_2(installed, environment, transport):
     """Issue 2: a port in use."""

@@ -144,7 +144,7 @@ async def test_a_mistake_in_the_arguments_can_be_repaired_from_its_message(conne
 @pytest.mark.parametrize(
     ("arguments", "code", "hint"),
     [
-        ({"model": "plane"}, "unknown_model", "nearest: plain"),
+        ({"model": "plane"}, "unknown_model", "nearest: plain. list_catalog(kind='models') shows all"),
         ({"prompt": "code"}, "unknown_prompt", "nearest: coder"),
         ({"chara_card": "pirates"}, "unknown_card", "nearest: pirate"),
     ],
