@@ -54,9 +54,12 @@ def command(
     pins: Path,
     *,
     find: Callable[[str], object] = importlib.util.find_spec,
-    which: Callable[[str], str | None] = shutil.which,
+    which: Callable[..., str | None] = shutil.which,
+    environ: Mapping[str, str] = os.environ,
 ) -> Sequence[str]:
     """The command that installs what the requirements file `pins` names into the folder `target`.
+
+    A client that starts us may hand on a PATH without uv, so we look where uv installs itself, too.
 
     Raises:
         Unavailable: There is neither pip nor uv.
@@ -68,7 +71,7 @@ def command(
         # -P, else the folder that a client starts us in would be a place to import pip from.
         pip = [sys.executable, "-P", "-m", "pip", *same, "--no-cache-dir", "--no-input"]
         return [*pip, "--disable-pip-version-check", "--progress-bar", "off"]
-    if uv := which("uv"):
+    if uv := which(environ.get("UV") or "uv") or which("uv", path=_uvs_own_places()):
         return [uv, "pip", *same, "--no-cache", "--no-progress", "--python", sys.executable]
     repair = shlex.join([sys.executable, "-m", "ensurepip"])
     raise Unavailable(
@@ -113,6 +116,10 @@ async def install(
     if status != 0:
         raise failure(requirement.split(maxsplit=1)[0], said)
     return target
+
+
+def _uvs_own_places() -> str:
+    return os.pathsep.join(str(Path(place).expanduser()) for place in ("~/.local/bin", "~/.cargo/bin"))
 
 
 @contextmanager

@@ -28,16 +28,31 @@ def test_pip_checks_the_hash_and_takes_no_dependencies_and_no_source():
 
 
 def test_uv_is_used_where_there_is_no_pip():
-    words = installing.command(TARGET, PINS, find=lambda name: None, which=lambda name: f"/bin/{name}")
+    words = installing.command(
+        TARGET, PINS, find=lambda name: None, which=lambda name: f"/bin/{name}", environ={}
+    )
 
     assert list(words[:3]) == ["/bin/uv", "pip", "install"]
     assert {"--no-deps", "--require-hashes", "--quiet", "--no-cache"} < set(words)
     assert list(words[-2:]) == ["--python", sys.executable]
 
 
+def test_uv_is_found_where_it_says_it_is_and_where_it_installs_itself(tmp_path):
+    asked = []
+
+    def which(name, path=None):
+        asked.append((name, path))
+
+    for environ in ({"UV": "/opt/uv"}, {}):
+        with pytest.raises(Unavailable):
+            installing.command(TARGET, PINS, find=lambda name: None, which=which, environ=environ)
+    assert [asked[0], asked[2]] == [("/opt/uv", None), ("uv", None)]
+    assert asked[1][1].split(os.pathsep) == [str(Path.home() / ".local/bin"), str(Path.home() / ".cargo/bin")]
+
+
 def test_without_pip_and_uv_the_repair_is_named():
     with pytest.raises(Unavailable, match=r"run `\S+ -m ensurepip`") as caught:
-        installing.command(TARGET, PINS, find=lambda name: None, which=lambda name: None)
+        installing.command(TARGET, PINS, find=lambda name: None, which=lambda name, path=None: None)
     assert not caught.value.retryable
 
 
