@@ -9,6 +9,7 @@ from eai_mcp.chat.values import DEFAULT_SESSION
 
 Page = Annotated[int, Field(ge=1, le=500)]
 Milliseconds = Annotated[int, Field(ge=0)]
+CONTENT = 'text, or blocks like {"type":"text","text":…}, {"type":"image","media_type":…,"data":base64}'
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -22,11 +23,11 @@ class Arguments(BaseModel):
 class TalkArguments(Arguments):
     """For `talk`."""
 
-    content: str | list[dict[str, JsonValue]]
+    content: str | list[dict[str, JsonValue]] = Field(description=CONTENT)
     chat_session: str = DEFAULT_SESSION
     model: str | None = None
-    prompt: str | None = None
-    system: str | None = Field(None, description="raw system text in the prompt's place")
+    prompt: str | None = Field(None, description='a named system prompt; "" drops it')
+    system: str | None = Field(None, description='raw system text in the prompt\'s place; "" drops it')
     chara_card: str | None = Field(None, description='"" drops the card')
     timeout_ms: Milliseconds | None = Field(None, description="how long to wait; then status is running")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

@@ -1,5 +1,6 @@
 """What `list_catalog` shows."""
 
+import re
 from typing import Literal, assert_never
 
 from eai_mcp.app import App
@@ -8,10 +9,14 @@ from eai_mcp.server.results import CatalogAnswer, EntryResult
 
 Kind = Literal["models", "prompts", "cards"]
 LONGEST_DESCRIPTION = 300
+_OPEN = re.compile(r"\{\{(char|user)\}\}", re.IGNORECASE)
 
 
 def catalog(app: App, kind: Kind, wanted: str) -> CatalogAnswer:
-    """The entries of one kind whose name or description holds `wanted`, in any case, by name."""
+    """The entries of one kind whose name or description holds `wanted`, in any case, by name.
+
+    Of the models the default comes first, then those that are ready.
+    """
     entries = [entry for entry in _entries(app, kind) if _matches(entry, wanted)]
     told: CatalogAnswer = {"kind": kind, "entries": entries}
     if problems := app.catalog.problems():
@@ -22,7 +27,8 @@ def catalog(app: App, kind: Kind, wanted: str) -> CatalogAnswer:
 def _entries(app: App, kind: Kind) -> list[EntryResult]:
     match kind:
         case "models":
-            return [_model(app, model) for model in app.catalog.models()]
+            models = [_model(app, model) for model in app.catalog.models()]
+            return sorted(models, key=lambda entry: (not entry["default"], not entry["ready"]))
         case "prompts":
             return [_prompt(prompt) for prompt in app.catalog.prompts()]
         case "cards":
@@ -60,7 +66,7 @@ def _card(card: Card) -> EntryResult:
     told: EntryResult = {
         "name": card.name,
         "title": card.title,
-        "description": _short(card.creator_notes or card.description),
+        "description": _short(card.creator_notes or _named(card)),
         "ready": True,
     }
     if card.model:
@@ -68,6 +74,12 @@ def _card(card: Card) -> EntryResult:
     if card.prompt:
         told["prompt"] = card.prompt
     return told
+
+
+def _named(card: Card) -> str:
+    """The description with the two names that cards leave open, which may be written in any case."""
+    names = {"char": card.nickname or card.title, "user": "the user"}
+    return _OPEN.sub(lambda found: names[found[1].lower()], card.description)
 
 
 def _short(text: str) -> str:

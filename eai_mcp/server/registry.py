@@ -14,6 +14,7 @@ import mcp_types as types
 import pydantic
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
+from pydantic_core import ErrorDetails
 
 from eai_mcp.errors import EaiError, InvalidArgument, UnknownName
 from eai_mcp.observe import internal
@@ -143,15 +144,18 @@ def _unpacked(tool: ToolSpec[A], name: str, value: Any) -> Any:
 
 def _mistakes(tool: ToolSpec[A], error: pydantic.ValidationError) -> InvalidArgument:
     """All mistakes in one sentence each, the first one's field in the details."""
-    mistakes = error.errors(include_url=False, include_context=True)
-    seen: dict[str, str] = {}
-    for mistake in mistakes:
-        name = str(mistake["loc"][0]) if mistake["loc"] else "arguments"
-        seen.setdefault(name, _mistake(tool, name, mistake))
-    return InvalidArgument("; ".join(seen.values()), field=next(iter(seen)), tool=tool.name)
+    found: dict[str, list[ErrorDetails]] = {}
+    for mistake in error.errors(include_url=False):
+        found.setdefault(str(mistake["loc"][0]) if mistake["loc"] else "arguments", []).append(mistake)
+    sentences = [_sentence(tool, name, mistakes) for name, mistakes in found.items()]
+    return InvalidArgument("; ".join(sentences), field=next(iter(found)), tool=tool.name)
 
 
-def _mistake(tool: ToolSpec[A], name: str, mistake: Mapping[str, Any]) -> str:
+def _sentence(tool: ToolSpec[A], name: str, mistakes: Sequence[ErrorDetails]) -> str:
+    """Of an argument that may be several things, what it came nearest to being is told."""
+    deepest = max(len(mistake["loc"]) for mistake in mistakes)
+    nearest = [mistake for mistake in mistakes if len(mistake["loc"]) == deepest]
+    mistake = nearest[0]
     allowed = list(tool.arguments.model_fields)
     if mistake["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, allowed, n=1)
@@ -159,10 +163,8 @@ def _mistake(tool: ToolSpec[A], name: str, mistake: Mapping[str, Any]) -> str:
         return f"unknown argument {name!r}; {hint}{tool.name} takes {', '.join(allowed)}"
     if mistake["type"] == "missing":
         return f"{name} is missing"
+    where = ".".join([name, *(str(step) for step in mistake["loc"] if isinstance(step, int))])
+    same = [each["msg"] for each in nearest if each["input"] is mistake["input"]]
+    reasons = " or ".join(message[0].lower() + message[1:] for message in dict.fromkeys(same))
     shown = json.dumps(mistake["input"], ensure_ascii=False, default=str)
-    return f"{name}: {_reason(mistake)}, not {shown if len(shown) <= 80 else shown[:77] + '...'}"
-
-
-def _reason(mistake: Mapping[str, Any]) -> str:
-    sentence = str(mistake["msg"])
-    return sentence[0].lower() + sentence[1:]
+    return f"{where}: {reasons}, not {shown if len(shown) <= 80 else shown[:77] + '...'}"

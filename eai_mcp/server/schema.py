@@ -38,7 +38,7 @@ def _compact(schema: Schema) -> Schema:
 
 
 def _walk(node: Any, definitions: Schema) -> Any:
-    """The node with `$ref`s put in place, and without titles, nulls and the default null."""
+    """The node with `$ref`s put in place, and without what says nothing: titles, nulls, "anything more"."""
     if isinstance(node, list):
         return [_walk(item, definitions) for item in node]
     if not isinstance(node, dict):
@@ -50,7 +50,8 @@ def _walk(node: Any, definitions: Schema) -> Any:
     if len(choices) == 1:
         rest = {key: value for key, value in node.items() if key != "anyOf"}
         return _walk({**choices[0], **rest}, definitions)
-    kept = {key: value for key, value in node.items() if not (key == "default" and value is None)}
+    nothing: Schema = {"default": None, "additionalProperties": {}}
+    kept = {key: value for key, value in node.items() if not (key in nothing and nothing[key] == value)}
     return {
         key: {name: _walk(field, definitions) for name, field in value.items()}
         if key == "properties"

@@ -107,7 +107,9 @@ async def test_content_may_be_blocks_and_blocks_may_come_as_a_string(connected):
     ("arguments", "message"),
     [
         ({}, "content is missing"),
-        ({"content": 5}, "content: input should be a valid string, not 5"),
+        ({"content": 5}, "content: input should be a valid string or input should be a valid list, not 5"),
+        ({"content": ["hi"]}, 'content.0: input should be a valid dictionary, not "hi"'),
+        ({"content": "hi", "stop_sequences": ["a", 1]}, "stop_sequences.1: input should be a valid string"),
         (
             {"content": "hi", "temperature": "hot"},
             "temperature: input should be a valid number,",
@@ -291,9 +293,11 @@ async def test_a_reply_above_the_limit_of_clients_is_cut_and_read_on(connected):
 
 
 @pytest.mark.parametrize(("kind", "names"), [
-    ("models", ["hasty", "other", "plain"]), ("prompts", ["analyst", "coder"]), ("cards", ["clerk", "pirate"])
+    ("models", ["plain", "other", "hasty"]), ("prompts", ["analyst", "coder"]), ("cards", ["clerk", "pirate"])
 ])  # fmt: skip
-async def test_the_catalog_is_listed_by_name(connected, kind, names):
+async def test_the_catalog_is_listed_and_what_can_be_used_comes_first(connected, tmp_path, kind, names):
+    hasty = 'provider = "openai_chat"\nmodel = "hasty-1"\napi_key_env = "NO_SUCH_KEY"\n'
+    (tmp_path / "models" / "hasty.toml").write_text(hasty, encoding="utf-8")
     async with connected() as (client, _):
         told = (await call(client, "list_catalog", kind=kind)).structured_content
         some = (await call(client, "list_catalog", kind=kind, filter=names[0].upper())).structured_content
@@ -302,12 +306,18 @@ async def test_the_catalog_is_listed_by_name(connected, kind, names):
     assert "problems" not in told
 
 
+async def test_a_cards_description_names_those_whom_the_card_leaves_open(connected):
+    async with connected() as (client, _):
+        told = (await call(client, "list_catalog", kind="cards", filter="pirate")).structured_content
+    assert told["entries"][0]["description"] == "Pirate sails with the user."
+
+
 async def test_a_bad_catalog_file_is_reported_and_the_rest_stays(connected, tmp_path):
     """Issue 2: one bad file reported and skipped."""
     (tmp_path / "models" / "broken.toml").write_text("model = 5", encoding="utf-8")
     async with connected() as (client, _):
         told = (await call(client, "list_catalog", kind="models")).structured_content
-    assert [entry["name"] for entry in told["entries"]] == ["hasty", "other", "plain"]
+    assert [entry["name"] for entry in told["entries"]] == ["plain", "hasty", "other"]
     assert len(told["problems"]) == 1
     assert "broken.toml" in told["problems"][0]
 
