@@ -149,8 +149,8 @@ def test_help_and_version_need_no_import_of_mcp(installed, environment):
 def test_the_doctor_finds_a_fresh_installation_well(installed, fetched, environment):
     """Issue 2: `eai-mcp doctor` (what is there, what is missing)."""
     done = run(installed / "eai-mcp", "doctor", env=environment)
-    assert "the default model local can answer" in done.stdout
-    assert "model deepseek: DEEPSEEK_API_KEY is not set" in done.stdout
+    assert "the default model is local; ready: " in done.stdout
+    assert "deepseek: DEEPSEEK_API_KEY is not set" in done.stdout
     assert "WRONG" not in done.stdout
 
 
