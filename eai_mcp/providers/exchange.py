@@ -20,7 +20,7 @@ from eai_mcp.errors import CallError, CallTimeout, LimitExceeded, Unavailable
 from eai_mcp.providers import failures, http
 from eai_mcp.providers.complaints import Complaint, complaint_in, media_type
 from eai_mcp.providers.failures import Endpoint
-from eai_mcp.providers.sse import LONGEST_EVENT, Decoder, Event
+from eai_mcp.providers.sse import LONGEST_EVENT, Event
 
 TAIL_S = 10.0
 """How long we wait for the next byte of what may follow a finished reply, its usage above all."""
@@ -30,6 +30,23 @@ DRAIN_S = 0.2
 
 ERROR_BODY_S = 10.0
 LONGEST_ERROR_BODY = 65_536
+
+
+class Decoder(Protocol):
+    """Splits bytes, cut anywhere, into events.
+
+    Raises:
+        LimitExceeded: An event is too long.
+        ValueError: The bytes are damaged.
+    """
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that `chunk` completes."""
+        ...
+
+    def close(self) -> list[Event]:
+        """The events that the end of the bytes completes."""
+        ...
 
 
 class Reply(Protocol):
@@ -77,22 +94,22 @@ class Exchange:
         *,
         client: httpx2.AsyncClient,
         url: httpx2.URL,
-        headers: httpx2.Headers,
         endpoint: Endpoint,
         reply: Reply,
+        decoder: Decoder,
         emit: Emit,
         deadline: float | None,
     ) -> None:
         self._client = client
         self._url = url
-        self._headers = headers
         self._endpoint = endpoint
         self._reply = reply
+        self._decoder = decoder
         self._emit = emit
         self._limit = math.inf if deadline is None else deadline
         self.scope = anyio.CancelScope(deadline=self._limit)
 
-    async def attempt(self, body: bytes) -> Refusal | None:
+    async def attempt(self, body: bytes, headers: httpx2.Headers) -> Refusal | None:
         """Post `body`, and feed the reply with what comes back; None once it has all come.
 
         Raises:
@@ -100,7 +117,7 @@ class Exchange:
         """
         await lowlevel.checkpoint_if_cancelled()  # a deadline that has passed costs no request
         try:
-            async with aclosing(await self._sent(body)) as response:
+            async with aclosing(await self._sent(body, headers)) as response:
                 if not response.is_success:
                     return await self._refusal(response)
                 self._reply.headers = response.headers
@@ -129,7 +146,7 @@ class Exchange:
             raise failures.of_body(self._endpoint, headers=self._reply.headers)
         raise self._reply.broken("ended the stream before the reply was finished")
 
-    async def _sent(self, body: bytes) -> httpx2.Response:
+    async def _sent(self, body: bytes, headers: httpx2.Headers) -> httpx2.Response:
         dialled = False
 
         async def watch(step: str, _: Mapping[str, object]) -> None:
@@ -139,7 +156,7 @@ class Exchange:
         request = self._client.build_request(
             "POST",
             self._url,
-            headers=self._headers,
+            headers=headers,
             content=body,
             timeout=http.TIMEOUT,
             extensions={"trace": watch},
@@ -167,15 +184,18 @@ class Exchange:
         if media.endswith(("json", "html")):
             await self._take_whole(response, is_json=media.endswith("json"))
             return
-        decoder = Decoder()
+        async with aclosing(response.aiter_bytes()) as pieces:
+            async for piece in pieces:
+                await self._hear(self._split(piece))
+                self._shorten()
+        await self._hear(self._split(None))
+
+    def _split(self, piece: bytes | None) -> list[Event]:
+        """The events that the piece completes; None is the end."""
         try:
-            async with aclosing(response.aiter_bytes()) as pieces:
-                async for piece in pieces:
-                    await self._hear(decoder.feed(piece))
-                    self._shorten()
-            await self._hear(decoder.close())
-        except LimitExceeded as error:
-            raise self._reply.broken(f"cannot be followed: {error.message}") from error
+            return self._decoder.close() if piece is None else self._decoder.feed(piece)
+        except (LimitExceeded, ValueError) as error:
+            raise self._reply.broken(f"cannot be followed: {error}") from error
 
     async def _take_whole(self, response: httpx2.Response, *, is_json: bool) -> None:
         """A reply that does not stream, from a server that cannot; or a page of some proxy."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import MappingProxyType
 
 import httpx2
 
@@ -87,8 +88,14 @@ def key_from(environ: Mapping[str, str], model: Model) -> Callable[[], str | Non
     return key
 
 
-def headers(model: Model, key: str | None, *, key_header: str = "Authorization") -> httpx2.Headers:
-    """What an event stream is asked for with; the model's own headers win.
+def headers(
+    model: Model,
+    key: str | None,
+    *,
+    key_header: str = "Authorization",
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> httpx2.Headers:
+    """What an event stream is asked for with; `more` wins over it, and the model's own headers over both.
 
     Raises:
         AuthFailed: The key has characters that a header cannot carry.
@@ -105,6 +112,7 @@ def headers(model: Model, key: str | None, *, key_header: str = "Authorization")
                 model=model.name,
             )
         sent[key_header] = f"Bearer {key}" if key_header.lower() == "authorization" else key
+    sent.update(more)
     for name, value in model.headers.items():
         # The HTTP library would quote the value in its own error.
         if not _is_sendable(value) or not _is_sendable(name) or not name.strip():

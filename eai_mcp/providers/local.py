@@ -19,10 +19,9 @@ from pydantic import JsonValue
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse, Preparing, StreamEvent
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import CallTimeout, Unavailable
-from eai_mcp.providers import Parts, local_child, weights
+from eai_mcp.providers import Parts, local_child, openai_chat, weights
 from eai_mcp.providers.local_server import Endpoint, Server
 from eai_mcp.providers.local_status import own_file, runtime_problem
-from eai_mcp.providers.openai_chat import OpenAIChat
 from eai_mcp.providers.weights import Report
 
 Chat: TypeAlias = Callable[[Endpoint], Call]
@@ -41,9 +40,7 @@ def build(model: Model, parts: Parts) -> Call:
     told = replace(model, model=file.stem if file else model.model, quirks={**QUIRKS, **model.quirks})
 
     def chat(endpoint: Endpoint) -> Call:
-        return OpenAIChat(
-            model=told, client=parts.client, base_url=endpoint.base_url, key=lambda: endpoint.key
-        )
+        return openai_chat.call(told, parts.client, endpoint.base_url, lambda: endpoint.key)
 
     return Local(shared_server(file, model.context_window or CONTEXT, parts), chat)
 

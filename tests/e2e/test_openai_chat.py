@@ -12,11 +12,10 @@ import anyio.abc
 import httpx2
 import pytest
 
-from eai_mcp.calls import ModelRequest, Samplers, StreamEvent, TextDelta, unheard
+from eai_mcp.calls import Call, ModelRequest, Samplers, StreamEvent, TextDelta, unheard
 from eai_mcp.errors import AuthFailed, CallTimeout, RateLimited, Rejected, Unavailable
 from eai_mcp.messages import Usage, assistant, user
-from eai_mcp.providers import http
-from eai_mcp.providers.openai_chat import OpenAIChat
+from eai_mcp.providers import http, openai_chat
 from tests.providers.answering import HELLO, model
 
 SCRIPT = Path(__file__).parents[1] / "endpoint.py"
@@ -46,10 +45,8 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-def call(base: str, client: httpx2.AsyncClient, wire_model: str, **fields: Any) -> OpenAIChat:
-    return OpenAIChat(
-        model=model(model=wire_model, **fields), client=lambda: client, base_url=base, key=lambda: "secret"
-    )
+def call(base: str, client: httpx2.AsyncClient, wire_model: str, **fields: Any) -> Call:
+    return openai_chat.call(model(model=wire_model, **fields), lambda: client, base, lambda: "secret")
 
 
 async def stats(base: str, client: httpx2.AsyncClient) -> dict[str, Any]:

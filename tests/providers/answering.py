@@ -10,7 +10,8 @@ import httpx2
 from eai_mcp.calls import ModelRequest, ModelResponse, StreamEvent
 from eai_mcp.catalog.entries import Model
 from eai_mcp.messages import user
-from eai_mcp.providers.openai_chat import OpenAIChat
+from eai_mcp.providers import openai_chat
+from eai_mcp.providers.http_call import HttpCall
 
 HELLO = ModelRequest(messages=(user("hello"),))
 
@@ -81,16 +82,12 @@ def model(**fields: Any) -> Model:
     return Model(**{"name": "m", "provider": "openai_chat", "model": "wire-1", **fields})
 
 
-def call(answers: Answers, **fields: Any) -> OpenAIChat:
+def call(answers: Answers, **fields: Any) -> HttpCall:
     """The adapter in front of `answers`, for a model with these fields."""
     client = answers.client()
     entry = model(**fields)
-    return OpenAIChat(
-        model=entry,
-        client=lambda: client,
-        base_url=entry.base_url or "https://api.example/v1",
-        key=lambda: "hunter2hunter2",
-    )
+    base_url = entry.base_url or "https://api.example/v1"
+    return openai_chat.call(entry, lambda: client, base_url, lambda: "hunter2hunter2")
 
 
 async def told(

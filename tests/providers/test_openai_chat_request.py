@@ -3,9 +3,10 @@ import pytest
 from eai_mcp.calls import ModelRequest, Samplers, ToolSpec
 from eai_mcp.errors import ConfigError
 from eai_mcp.messages import user
+from eai_mcp.providers.asking import blamed
 from eai_mcp.providers.complaints import Complaint
 from eai_mcp.providers.openai_chat_quirks import Quirks, quirks_of
-from eai_mcp.providers.openai_chat_request import asked, blamed
+from eai_mcp.providers.openai_chat_request import asked
 from tests.providers.answering import HELLO, model
 
 ALL = Samplers(
