@@ -21,7 +21,7 @@ class Settings:
     has the user's own folders (EAI_MCP_CONFIG), `offline` forbids downloads (EAI_MCP_OFFLINE), `gguf` is a
     weights file for the model `local` (EAI_MCP_GGUF). `inline_wait_s` is how long a tool call waits for a
     reply when its caller sets no limit: most clients give up at 60 s. `environ` is where API keys are looked
-    up.
+    up: the environment, and below it the lines of a file that EAI_MCP_KEYS names.
     """
 
     model: str = DEFAULT_MODEL
@@ -38,12 +38,16 @@ class Settings:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def from_environ(environ: Mapping[str, str]) -> Settings:
-    """The settings that the environment makes.
+def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Settings:
+    """The settings that the environment makes, with the file `keys` in place of the one that it names.
 
     Raises:
-        ConfigError: A variable has a value that cannot work.
+        ConfigError: A variable has a value that cannot work, or the file with the keys cannot be read.
     """
+    if keys is None and environ.get("EAI_MCP_KEYS"):
+        keys = Path(environ["EAI_MCP_KEYS"]).expanduser()
+    if keys is not None:
+        environ = {**_keys_in(keys), **environ}
     settings = Settings(environ=environ, offline=_flag(environ, "EAI_MCP_OFFLINE"))
     paths = {"cache": "EAI_MCP_CACHE", "config": "EAI_MCP_CONFIG", "gguf": "EAI_MCP_GGUF"}
     chosen = {name: Path(environ[key]).expanduser() for name, key in paths.items() if environ.get(key)}
@@ -55,6 +59,30 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
         config=chosen.get("config", settings.config),
         gguf=chosen.get("gguf"),
     )
+
+
+def _keys_in(file: Path) -> Mapping[str, str]:
+    """The variables in a file of NAME=value lines, as shells and containers have them."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"cannot read the file with the keys, {file}: {reason}", field="keys") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.removeprefix("export ").partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise ConfigError(f"{file}: line {number} should be like NAME=value", field="keys")
+        found[name.strip()] = _unquoted(value.strip())
+    return found
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

@@ -33,3 +33,38 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused():
 
 def test_settings_do_not_show_the_environment():
     assert "sk-made-up" not in repr(settings.from_environ({"OPENAI_API_KEY": "sk-made-up"}))
+
+
+def test_keys_may_stand_in_a_file_and_the_environment_goes_over_it(tmp_path):
+    """Issue 3: keys only from the environment or a file named in the settings."""
+    file = tmp_path / "keys.env"
+    file.write_text(
+        "# mine\n\nA_KEY=from-file\nexport B_KEY='quoted = twice'\nC_KEY=\"x\"\nD_KEY=\n",
+        encoding="utf-8-sig",
+    )
+    for chosen in (
+        settings.from_environ({"A_KEY": "from-environ", "EAI_MCP_KEYS": str(file)}),
+        settings.from_environ({"A_KEY": "from-environ"}, keys=file),
+    ):
+        keys = {name: chosen.environ[name] for name in ("A_KEY", "B_KEY", "C_KEY", "D_KEY")}
+        assert keys == {"A_KEY": "from-environ", "B_KEY": "quoted = twice", "C_KEY": "x", "D_KEY": ""}
+    assert "quoted" not in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"A_KEY=1\nsk-secret\n", "line 2 should be like NAME=value"),
+        (b"my key=sk-secret\n", "line 1 should be like NAME=value"),
+        (b"A=\xff\n", "it is not UTF-8"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_of_keys_that_cannot_be_read_is_named_without_its_words(tmp_path, content, message):
+    file = tmp_path / "keys.env"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        settings.from_environ({}, keys=file)
+    assert (message in str(caught.value), str(file) in str(caught.value)) == (True, True)
+    assert "sk-secret" not in str(caught.value)

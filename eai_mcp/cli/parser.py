@@ -47,7 +47,7 @@ def command(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
 
 def chosen_settings(options: argparse.Namespace) -> settings.Settings:
     """The environment's settings, with the command's options over them."""
-    base = settings.from_environ(os.environ)
+    base = settings.from_environ(os.environ, keys=options.keys)
     return replace(
         base,
         model=getattr(options, "default_model", None) or base.model,
@@ -73,6 +73,9 @@ def _command(
             default=[],
             help=f"look for {kind} here first",
         )
+    made.add_argument(
+        "--keys", type=Path, metavar="FILE", help="API keys as NAME=value lines (or EAI_MCP_KEYS)"
+    )
     made.add_argument("--offline", action="store_true", help="download nothing (or EAI_MCP_OFFLINE=1)")
     made.add_argument(
         "--gguf", type=Path, metavar="FILE", help="weights for the model 'local' (or EAI_MCP_GGUF)"
