@@ -45,12 +45,12 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
         ConfigError: A variable has a value that cannot work, or the file with the keys cannot be read.
     """
     if keys is None and environ.get("EAI_MCP_KEYS"):
-        keys = Path(environ["EAI_MCP_KEYS"]).expanduser()
+        keys = whole_path("EAI_MCP_KEYS", environ["EAI_MCP_KEYS"])
     if keys is not None:
         environ = {**_keys_in(keys), **environ}
     settings = Settings(environ=environ, offline=_flag(environ, "EAI_MCP_OFFLINE"))
     paths = {"cache": "EAI_MCP_CACHE", "config": "EAI_MCP_CONFIG", "gguf": "EAI_MCP_GGUF"}
-    chosen = {name: Path(environ[key]).expanduser() for name, key in paths.items() if environ.get(key)}
+    chosen = {name: whole_path(key, environ[key]) for name, key in paths.items() if environ.get(key)}
     return Settings(
         environ=environ,
         offline=settings.offline,
@@ -59,6 +59,18 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
         config=chosen.get("config", settings.config),
         gguf=chosen.get("gguf"),
     )
+
+
+def whole_path(name: str, text: str | Path) -> Path:
+    """The path that `text` means here, so that it is the same wherever a process of ours runs.
+
+    Raises:
+        ConfigError: It leads nowhere; `name` says where it came from.
+    """
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # no such home, or the current folder is gone
+        raise ConfigError(f"{name} leads nowhere: {text}; name a whole path", field=name) from error
 
 
 def _keys_in(file: Path) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import eai_mcp
 from eai_mcp import settings
 
+MOST_TOKENS = 2**31 - 1
 EPILOG = "Start with: eai-mcp talk 'What is the capital of Japan?'   See also: eai-mcp COMMAND --help"
 
 
@@ -47,15 +48,23 @@ def command(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
 
 def chosen_settings(options: argparse.Namespace) -> settings.Settings:
     """The environment's settings, with the command's options over them."""
-    base = settings.from_environ(os.environ, keys=options.keys)
+
+    def folders(kind: str) -> tuple[Path, ...]:
+        return tuple(settings.whole_path(f"--{kind}", path) for path in getattr(options, kind))
+
+    def file(name: str) -> Path | None:
+        path = getattr(options, name)
+        return None if path is None else settings.whole_path(f"--{name}", path)
+
+    base = settings.from_environ(os.environ, keys=file("keys"))
     return replace(
         base,
         model=getattr(options, "default_model", None) or base.model,
-        models=tuple(options.models),
-        prompts=tuple(options.prompts),
-        cards=tuple(options.cards),
+        models=folders("models"),
+        prompts=folders("prompts"),
+        cards=folders("cards"),
         offline=base.offline or options.offline,
-        gguf=options.gguf or base.gguf,
+        gguf=file("gguf") or base.gguf,
     )
 
 
@@ -106,6 +115,22 @@ def _choices(made: argparse.ArgumentParser) -> None:
     made.add_argument("--prompt", metavar="NAME", help="see: eai-mcp prompts")
     made.add_argument("--card", metavar="NAME", help="see: eai-mcp cards")
     made.add_argument("--system", metavar="TEXT", help="raw system text in the prompt's place")
-    made.add_argument("--temperature", type=float)
-    made.add_argument("--max-tokens", type=int)
-    made.add_argument("--seed", type=int)
+    made.add_argument("--temperature", type=temperature, metavar="0..2")
+    made.add_argument("--max-tokens", type=tokens, metavar="N")
+    made.add_argument("--seed", type=int, metavar="N")
+
+
+def temperature(text: str) -> float:
+    """A temperature; argparse shows the name of this function for what is no number."""
+    value = float(text)
+    if not 0 <= value <= 2:  # which no NaN is
+        raise argparse.ArgumentTypeError(f"must be 0 to 2, not {text}")
+    return value
+
+
+def tokens(text: str) -> int:
+    """A number of tokens."""
+    value = int(text)
+    if not 1 <= value <= MOST_TOKENS:
+        raise argparse.ArgumentTypeError(f"must be 1 to {MOST_TOKENS}, not {text}")
+    return value

@@ -1,13 +1,16 @@
-"""Where a command reads and writes: replies go to standard output, everything else to standard error.
+"""Where a command writes: replies go to standard output, everything else to standard error.
 
-Any of the three may be closed, and none may be able to say every character.
+Either may be closed, and neither may be able to say every character.
 """
 
 import os
+import re
 import sys
 from typing import TextIO
 
-from eai_mcp.errors import ConfigError, EaiError, UnknownName
+from eai_mcp.errors import EaiError, UnknownName
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def show(text: str) -> None:
@@ -34,22 +37,6 @@ def sentence(error: EaiError) -> str:
     return error.message
 
 
-def stdin() -> TextIO:
-    """Standard input.
-
-    Raises:
-        ConfigError: It is closed.
-    """
-    if sys.stdin is None:
-        raise ConfigError("standard input is closed, and it is where the message should come from")
-    return sys.stdin
-
-
-def typed(argument: str) -> str:
-    """An argument as it was typed: in UTF-8, whatever the locale made of it."""
-    return os.fsencode(argument).decode("utf-8", "surrogateescape")
-
-
 def forget_stdout() -> None:
     """Write nothing more to a standard output that nobody reads; Python would complain of it at its end."""
     if sys.stdout is not None:
@@ -60,5 +47,9 @@ def forget_stdout() -> None:
 
 def _write(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    if stream.isatty():
+        # Names, descriptions and replies come from anywhere, and a terminal obeys what it is sent.
+        text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    stream.write(text)
     stream.flush()

@@ -12,14 +12,18 @@ from eai_mcp.errors import ConfigError, EaiError
 from eai_mcp.server import face, stdio
 from eai_mcp.settings import DEFAULT_MODEL, Settings
 
+LONGEST_WAIT_S = 86_400
+
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until the client leaves or a signal comes."""
     logs.to_stderr(options.log_level)
     settings = parser.chosen_settings(options)
     if options.inline_wait is not None:
-        if options.inline_wait < 0:
-            raise ConfigError(f"--inline-wait must be 0 or more seconds, not {options.inline_wait:g}")
+        if not 0 <= options.inline_wait <= LONGEST_WAIT_S:  # which no NaN is
+            raise ConfigError(
+                f"--inline-wait must be 0 to {LONGEST_WAIT_S} seconds, not {options.inline_wait:g}"
+            )
         settings = replace(settings, inline_wait_s=options.inline_wait)
     if options.transport == "stdio":
         anyio.run(_serve_stdio, settings)

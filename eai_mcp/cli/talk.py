@@ -12,7 +12,7 @@ from eai_mcp import app
 from eai_mcp.calls import Samplers
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Talk, TurnResult
-from eai_mcp.cli import logs, parser, screen
+from eai_mcp.cli import logs, parser, screen, typed
 
 LOOK_AGAIN_S = 1.0
 
@@ -26,7 +26,7 @@ def talk(options: argparse.Namespace) -> int:
 async def _talk(options: argparse.Namespace) -> int:
     async with app.opened(parser.chosen_settings(options)) as opened:
         for content in options.content:
-            said = screen.stdin().read() if content == "-" else screen.typed(content)
+            said = await typed.whole() if content == "-" else typed.argument(content)
             if len(options.content) > 1:
                 screen.show(f"> {said}\n")
             result = await take_turn(opened, to_talk(options, said))
@@ -43,7 +43,7 @@ def to_talk(options: argparse.Namespace, content: str) -> Talk:
         session=options.session,
         model=options.model,
         prompt=options.prompt,
-        system=None if options.system is None else screen.typed(options.system),
+        system=None if options.system is None else typed.argument(options.system),
         card=options.card,
         samplers=samplers,
     )

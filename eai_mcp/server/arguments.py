@@ -8,7 +8,7 @@ from eai_mcp.calls import Effort
 from eai_mcp.chat.values import DEFAULT_SESSION
 
 Page = Annotated[int, Field(ge=1, le=500)]
-Milliseconds = Annotated[int, Field(ge=0)]
+Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 CONTENT = 'text, or blocks like {"type":"text","text":…}, {"type":"image","media_type":…,"data":base64}'
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -34,11 +34,11 @@ class TalkArguments(Arguments):
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Share | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    stop_sequences: Annotated[list[str], Field(max_length=16)] | None = None
+    stop_sequences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)] | None = None
     seed: int | None = None
     anthropic_beta: list[str] | None = None
     reasoning_effort: Effort | None = None

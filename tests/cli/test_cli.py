@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from eai_mcp import cli
-from eai_mcp.cli import screen
+from eai_mcp.cli import typed
 
 
 @pytest.fixture
@@ -21,6 +21,16 @@ def models(tmp_path, monkeypatch):
     monkeypatch.setenv("EAI_MCP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EAI_MCP_CONFIG", str(tmp_path / "config"))
     return ["--models", str(tmp_path)]
+
+
+@contextlib.contextmanager
+def piped(data):
+    """A standard input with these bytes in it."""
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    with os.fdopen(read, encoding="ascii") as stdin:
+        yield stdin
 
 
 def test_talk_streams_the_reply_to_standard_output_alone(models, capsys):
@@ -37,9 +47,18 @@ def test_several_contents_are_turns_of_one_session(models, capsys):
 
 
 def test_a_dash_reads_what_to_say_from_standard_input(models, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe"))
-    assert cli.run(["talk", "-", "--model", "echo", *models]) == 0
-    assert capsys.readouterr().out == "1: from a pipe\n"
+    with piped("frøm a pipe".encode()) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert cli.run(["talk", "-", "--model", "echo", *models]) == 0
+    assert capsys.readouterr().out == "1: frøm a pipe\n"
+
+
+def test_standard_input_that_is_not_utf_8_is_said_to_be_so(models, capsys, monkeypatch):
+    """Issue 2, bad input: non-UTF-8."""
+    with piped(b"h\xff") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert cli.run(["talk", "-", "--model", "echo", *models]) == 2
+    assert "standard input is not UTF-8: byte 0xff at 1" in capsys.readouterr().err
 
 
 def test_standard_input_that_is_closed_is_named(models, capsys, monkeypatch):
@@ -66,8 +85,8 @@ def test_without_standard_error_only_the_reply_is_written(models, capsys, monkey
 
 
 def test_words_are_read_as_utf_8_whatever_the_locale_made_of_them():
-    assert screen.typed("h\udcc3\udca9llo") == "héllo"
-    assert screen.typed("\udcff") == "\udcff"
+    assert typed.argument("h\udcc3\udca9llo") == "héllo"
+    assert typed.argument("\udcff") == "\udcff"
 
 
 def test_warnings_and_a_cut_go_to_standard_error(models, capsys):
@@ -89,7 +108,8 @@ def test_warnings_and_a_cut_go_to_standard_error(models, capsys):
         (["talk", " ", "--model", "echo"], 2, "eai-mcp: content is empty"),
         (["talk", "\udcff", "--model", "echo"], 2, "content is not valid Unicode"),
         (["talk", "hi", "--model", "echo", "--session", "a b"], 2, "has a character that is not allowed"),
-        (["serve", "--inline-wait", "-1"], 2, "--inline-wait must be 0 or more"),
+        (["serve", "--inline-wait", "-1"], 2, "--inline-wait must be 0 to 86400 seconds, not -1"),
+        (["serve", "--inline-wait", "nan"], 2, "--inline-wait must be 0 to 86400 seconds, not nan"),
     ],
 )
 def test_a_failure_is_one_sentence_and_an_exit_code(models, capsys, arguments, code, message):
@@ -105,7 +125,7 @@ def test_ctrl_c_ends_the_turn_and_shows_what_was_said(models, capsys):
 
 def test_a_command_stopped_by_hand_says_so_by_its_exit_code(models, monkeypatch):
     class Stopped(io.StringIO):
-        def read(self, size=-1):
+        def fileno(self):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "stdin", Stopped())
@@ -182,9 +202,43 @@ def test_chat_goes_on_after_an_error_and_ends_with_its_input(models, capsys, tmp
     script.write_text("one\n/s\ntwo\n/s\nunsent", encoding="utf-8")
     with script.open(encoding="utf-8") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert cli.run(["chat", "--model", "fail", *models]) == 0
+        assert cli.run(["chat", "--model", "fail", *models]) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("nobody is there")) == ("", 2)
+    assert "1 lines were not sent" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--temperature", "nan"], "must be 0 to 2, not nan"),
+        (["--temperature", "warm"], "invalid temperature value"),
+        (["--max-tokens", "0"], "must be 1 to"),
+        (["--max-tokens", "99999999999"], "must be 1 to"),
+    ],
+)
+def test_a_sampler_out_of_range_is_refused_before_anything_is_sent(capsys, option, message):
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["talk", "hi", *option])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_terminal_is_not_sent_what_it_would_obey(models, capsys, monkeypatch, tmp_path):
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self):
+            return True
+
+    (tmp_path / "evil.toml").write_text(
+        'provider = "tests.fakes:build"\nmodel = "echo"\ndescription = "a\\u001b]0;owned\\u0007"\n',
+        encoding="utf-8",
+    )
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert cli.run(["models", "evil", *models]) == 0
+    assert "a\\x1b]0;owned\\x07" in terminal.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["models", "prompts", "cards"])
