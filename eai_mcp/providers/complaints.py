@@ -14,6 +14,7 @@ from eai_mcp.providers import wire
 
 LONGEST_WORDS = 500
 LONGEST_TITLE = 80
+SHORTEST_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +79,18 @@ def plain(text: str, *, secrets: Iterable[str] = (), longest: int = LONGEST_WORD
     """One line of printable text without keys, cut at `longest` characters."""
     if _is_page(text):
         text = glimpse(text.encode("utf-8", "replace"), "text/html")
-    for secret in sorted(secrets, key=len, reverse=True):
-        # Shorter ones are versions, flags and names rather than secrets, and words have them by chance.
-        text = text.replace(secret, "[hidden]") if len(secret) >= 8 else text
-    text = _KEY_LIKE.sub("[hidden]", wire.mended(text))
+    text = _KEY_LIKE.sub("[hidden]", hidden(wire.mended(text), secrets))
     text = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * longest]).split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """The text without the secrets, in any case. This comes before it is cut, or a part would be left."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        # Shorter ones are versions, flags and names rather than secrets, and words have them by chance.
+        if len(secret) >= SHORTEST_SECRET:
+            text = re.sub(re.escape(secret), "[hidden]", text, flags=re.IGNORECASE)
+    return text
 
 
 _KEY_LIKE = re.compile(r"(?i)\b(?:bearer\s+|(?:sk|pk|rk|gsk|xai|key)[-_])[\w*.+/=-]{6,}")

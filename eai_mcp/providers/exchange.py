@@ -18,7 +18,7 @@ from anyio import lowlevel
 from eai_mcp.calls import Emit, StreamEvent
 from eai_mcp.errors import CallError, CallTimeout, LimitExceeded, Unavailable
 from eai_mcp.providers import failures, http
-from eai_mcp.providers.complaints import Complaint, complaint_in, media_type
+from eai_mcp.providers.complaints import Complaint, complaint_in, hidden, media_type
 from eai_mcp.providers.failures import Endpoint
 from eai_mcp.providers.sse import LONGEST_EVENT, Event
 
@@ -120,7 +120,7 @@ class Exchange:
             async with aclosing(await self._sent(body, headers)) as response:
                 if not response.is_success:
                     return await self._refusal(response)
-                self._reply.headers = response.headers
+                self._reply.headers = self._shown(response.headers)
                 await self._listen(response)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             if not self._reply.is_finished:
@@ -173,10 +173,9 @@ class Exchange:
         body = bytearray()
         with anyio.move_on_after(ERROR_BODY_S), contextlib.suppress(httpx2.HTTPError):
             await _collect(response, body, longest=LONGEST_ERROR_BODY)
-        said = complaint_in(bytes(body), response.headers.get("content-type", ""))
-        error = failures.of_status(
-            self._endpoint, said, status=response.status_code, headers=response.headers
-        )
+        headers = self._shown(response.headers)
+        said = complaint_in(self._hidden(body), headers.get("content-type", ""))
+        error = failures.of_status(self._endpoint, said, status=response.status_code, headers=headers)
         return Refusal(error, said)
 
     async def _listen(self, response: httpx2.Response) -> None:
@@ -189,6 +188,13 @@ class Exchange:
                 await self._hear(self._split(piece))
                 self._shorten()
         await self._hear(self._split(None))
+
+    def _shown(self, headers: httpx2.Headers) -> Mapping[str, str]:
+        """The headers, in lower case, without our own secrets: a server may send back what it was sent."""
+        return {name.lower(): hidden(value, self._endpoint.secrets) for name, value in headers.items()}
+
+    def _hidden(self, body: bytearray) -> bytes:
+        return hidden(body.decode("utf-8", "replace"), self._endpoint.secrets).encode()
 
     def _split(self, piece: bytes | None) -> list[Event]:
         """The events that the piece completes; None is the end."""
@@ -204,7 +210,7 @@ class Exchange:
         if is_json:
             await self._hear([Event("", body.decode("utf-8", "replace"))])
         if not self._reply.is_begun:
-            raise failures.of_body(self._endpoint, headers=response.headers, body=bytes(body))
+            raise failures.of_body(self._endpoint, headers=self._reply.headers, body=self._hidden(body))
 
     async def _hear(self, events: list[Event]) -> None:
         for event in events:

@@ -1,6 +1,8 @@
 """The one HTTP client of all adapters, and what each must know to use it."""
 
-from collections.abc import Callable, Mapping
+import base64
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import MappingProxyType
 
@@ -22,26 +24,40 @@ _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 def new_client() -> httpx2.AsyncClient:
     """A connection pool that honours the proxies and certificates of the environment.
 
-    It keeps no cookies, so that one call says nothing about another, and asks no proxy for this machine.
-
-    Raises:
-        ConfigError: A proxy variable of the environment cannot be used.
+    It keeps no cookies, so that one call says nothing about another, and asks no proxy for this machine. A
+    proxy that cannot be used is an error of the calls that need it.
     """
+    here: dict[str, httpx2.AsyncBaseTransport | None] = dict.fromkeys(_LOOPBACK)
     try:
-        return httpx2.AsyncClient(
-            timeout=TIMEOUT,
-            limits=LIMITS,
-            headers={"User-Agent": "eai-mcp"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            mounts=dict.fromkeys(_LOOPBACK),
-        )
+        return _client(here, trust_env=True)
     except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        return _client({**here, "all://": _NoProxy(error)}, trust_env=False)
+
+
+def _client(mounts: Mapping[str, httpx2.AsyncBaseTransport | None], *, trust_env: bool) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        timeout=TIMEOUT,
+        limits=LIMITS,
+        headers={"User-Agent": "eai-mcp"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        mounts=mounts,
+        trust_env=trust_env,
+    )
+
+
+class _NoProxy(httpx2.AsyncBaseTransport):
+    """Stands where a proxy should, and says why there is none."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         # Not the error's own words: a proxy's URL may hold a password.
-        hint = "; pip install socksio for a SOCKS proxy" if isinstance(error, ImportError) else ""
+        hint = "; pip install socksio for a SOCKS proxy" if isinstance(self._error, ImportError) else ""
         raise ConfigError(
             f"the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used{hint}; "
             "it should be like http://host:port"
-        ) from error
+        ) from self._error
 
 
 def address(model: Model, base_url: str, path: str) -> httpx2.URL:
@@ -121,6 +137,17 @@ def headers(
             )
         sent[name] = value
     return sent
+
+
+def secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
+    """What must not be shown: each value, its words, as in "Bearer KEY", and what a Basic one encodes."""
+    for value in headers.values():
+        words = value.split()
+        yield from (value, *words)
+        if words[0:1] and words[0].lower() == "basic":
+            with contextlib.suppress(ValueError):
+                login = base64.b64decode(words[-1]).decode()
+                yield from (login, *login.split(":", 1))
 
 
 def _is_sendable(text: str) -> bool:

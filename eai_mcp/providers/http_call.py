@@ -113,7 +113,7 @@ class HttpCall:
             model=self._model.name,
             host=http.place(self._form.url),
             key_env=self._model.api_key_env,
-            secrets=(*([key] if key else []), *self._model.headers.values()),
+            secrets=(*([key] if key else []), *http.secrets_in(self._model.headers)),
         )
 
 

@@ -1,3 +1,5 @@
+import base64
+
 import httpx2
 import pytest
 
@@ -98,9 +100,24 @@ async def test_the_client_keeps_no_cookies_and_asks_no_proxy_for_this_machine(mo
 
 
 @pytest.mark.parametrize("proxy", ["socks5://user:hidden@h:1", "nonsense://user:hidden@h:1"])
-def test_a_proxy_that_cannot_be_used_is_said_without_its_password(monkeypatch, proxy):
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
+async def test_a_proxy_that_cannot_be_used_is_said_without_its_password(monkeypatch, proxy):
+    monkeypatch.setenv("ALL_PROXY", proxy)
 
-    with pytest.raises(ConfigError, match="the proxy in HTTP_PROXY") as caught:
-        http.new_client()
-    assert "hidden" not in str(caught.value)
+    async with http.new_client() as client:
+        with pytest.raises(ConfigError, match="the proxy in HTTP_PROXY") as caught:
+            await client.get("https://elsewhere/v1")
+        assert "hidden" not in str(caught.value)
+        here = client._transport_for_url(httpx2.URL("http://127.0.0.1:80/v1"))
+        assert here is client._transport, "this machine is reached without it"
+
+
+def test_what_a_header_has_to_hide_is_more_than_its_whole_value():
+    """A server may repeat the key alone, without the word in front of it."""
+    login = base64.b64encode(b"me:pass:word").decode()
+    headers = {"Authorization": f"Basic {login}", "X-Api-Key": "Token abcdefgh"}
+
+    assert {*http.secrets_in(headers)} == {
+        f"Basic {login}", "Basic", login, "me:pass:word", "me", "pass:word",
+        "Token abcdefgh", "Token", "abcdefgh",
+    }  # fmt: skip
+    assert [*http.secrets_in({"Authorization": "Basic not-base64!"})][-1] == "not-base64!"

@@ -8,6 +8,7 @@ import pytest
 from eai_mcp.calls import ModelRequest, Samplers, TextDelta, unheard
 from eai_mcp.errors import (
     AuthFailed,
+    CallError,
     CallTimeout,
     ConfigError,
     ContextOverflow,
@@ -147,6 +148,24 @@ async def test_the_values_of_own_headers_stay_hidden():
 
     error = await failure(Rejected, answers, headers={"X-Own": "other-secret"})
     assert str(error).endswith("bad header: [hidden]")
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        (400, {"json": {"error": "bad"}, "headers": {"x-request-id": "hunter2hunter2"}}),
+        (400, {"text": "o" * 70 + " hunter2hunter2"}),
+        (400, {"html": "<title>" + "o" * 70 + " HUNTER2HUNTER2</title>"}),
+        (200, {"content": b"hi", "headers": {"content-type": "text/hunter2hunter2"}}),
+        (200, {"html": "<title>" + "o" * 70 + " hunter2hunter2</title>"}),
+    ],
+)
+async def test_a_key_that_a_server_sends_back_is_hidden_whole(status, fields):
+    """Issue 3: keys never in logs, errors, facts or exports; cut in two they would not be known any more."""
+    with anyio.fail_after(5), pytest.raises(CallError) as caught:
+        await call(Answers(httpx2.Response(status, **fields)))(HELLO, unheard)
+
+    assert "hunter2" not in f"{caught.value} {caught.value.details}".lower()
 
 
 async def test_of_a_page_only_the_title_is_told():
