@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from eai_mcp.calls import Call
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import ConfigError
+from eai_mcp.providers import foreign
 
 if TYPE_CHECKING:
     import httpx2
@@ -49,26 +50,25 @@ def adapter(model: Model, parts: Parts) -> Call:
     """The call that reaches `model`.
 
     Raises:
-        ConfigError: There is no such provider.
+        ConfigError: There is no such provider, or it cannot be used.
     """
     if model.provider in BUILT_IN:
         build: Build = importlib.import_module(f"eai_mcp.providers.{model.provider}").build
         return build(model, parts)
-    module, _, attribute = model.provider.partition(":")
-    try:
-        build = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"model {model.name!r}: no provider {model.provider!r} ({error}); known: {', '.join(BUILT_IN)}, "
-            "or module:attribute"
-        ) from error
-    return build(model, parts)
+    if ":" in model.provider:
+        return foreign.call(model, parts)
+    raise ConfigError(
+        f"model {model.name!r}: no provider {model.provider!r}; known: {', '.join(BUILT_IN)}, "
+        "or module:attribute"
+    )
 
 
 def missing(model: Model, parts: Parts) -> str | None:
     """What has to be done before `model` can answer, None when nothing has to. Asks no one."""
     if model.api_key_env and not parts.environ.get(model.api_key_env):
         return f"{model.api_key_env} is not set"
+    if model.provider not in BUILT_IN:
+        return foreign.missing(model)
     if model.provider not in NEEDS:
         return None
     found: str | None = importlib.import_module(NEEDS[model.provider]).missing(model, parts)
