@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -91,14 +92,24 @@ def own_file(model: Model, parts: Parts) -> Path | None:
                 f"{weights.SMOLLM2.alias!r}, or a .gguf file by its whole path"
             )
         return parts.gguf
-    path = Path(model.model).expanduser()
+    path = _home_expanded(model)
     if not path.is_absolute():
         raise ConfigError(f"model {model.name!r}: name the weights file {model.model} by its whole path")
     return path
 
 
+def _home_expanded(model: Model) -> Path:
+    try:
+        return Path(model.model).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"model {model.name!r}: there is no such home folder: {model.model}") from error
+
+
 def runtime_problem(
-    *, interpreter: Interpreter | None = None, find: Callable[[str], object] = importlib.util.find_spec
+    *,
+    interpreter: Interpreter | None = None,
+    find: Callable[[str], object] = importlib.util.find_spec,
+    which: Callable[[str], object] = shutil.which,
 ) -> Status | None:
     """Why the runtime is not here, None if it is."""
     if find(RUNTIME) is not None:
@@ -109,10 +120,12 @@ def runtime_problem(
             f"local models do not run on {reason}; name another model, for instance one with a base_url",
         )
     words = [sys.executable, "-m", "pip", "install", _pin()]
-    if find("pip") is None:
+    if find("pip") is None and which("uv"):
         words = ["uv", "pip", "install", "--python", sys.executable, _pin()]
+    first = [sys.executable, "-m", "ensurepip"]
+    before = f"`{_typed(first)}` and then " if find("pip") is None and words[0] != "uv" else ""
     return Status(
-        "extra_missing", f"local models need an extra: run `{_typed(words)}`, or name another model"
+        "extra_missing", f"local models need an extra: run {before}`{_typed(words)}`, or name another model"
     )
 
 

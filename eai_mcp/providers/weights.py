@@ -4,6 +4,7 @@ They come in a package that is installed apart from everything else and never im
 need is a C++ build of twenty minutes.
 """
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -133,12 +134,13 @@ def check_gguf(path: Path) -> None:
         ConfigError: There is no such file, or it holds something else.
     """
     try:
+        if not path.is_file():  # to open a pipe or a device would wait for ever
+            raise ConfigError(f"there is no weights file {path}; name a .gguf file")
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the weights file {path}: {error.strerror}; name a .gguf file"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
+        raise ConfigError(f"cannot read the weights file {path}: {reason}; name a .gguf file") from error
     if magic != MAGIC:
         raise ConfigError(f"{path} is not a GGUF file: it does not begin with the letters GGUF")
 
@@ -170,6 +172,8 @@ def _of_package(pin: Pin) -> Path | None:
 
 def _sha256(path: Path) -> str | None:
     try:
+        if not path.is_file():
+            return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
@@ -181,6 +185,8 @@ def _room(path: Path) -> Path:
     folder = path.parent
     with installing.writing(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise FileExistsError(errno.EEXIST, f"{path.name} is in the way")
         for old in folder.glob(".fetch-*"):
             if old.stat().st_mtime < time.time() - ABANDONED_AFTER_S:
                 shutil.rmtree(old, ignore_errors=True)
@@ -188,7 +194,13 @@ def _room(path: Path) -> Path:
 
 
 def _keep(got: Path, path: Path, pin: Pin) -> None:
-    if _sha256(got) != pin.sha256:
+    found = _sha256(got)
+    if found is None:
+        raise Unavailable(
+            f"the installer said that all was well, but left no {pin.file}; check pip's own settings",
+            retryable=False,
+        )
+    if found != pin.sha256:
         raise Unavailable(
             f"{pin.requirement} holds another {pin.file} than ours, which was not used; name another model",
             retryable=False,

