@@ -5,6 +5,7 @@ from typing import Literal, assert_never
 
 from eai_mcp.app import App
 from eai_mcp.catalog.entries import Card, Model, Prompt
+from eai_mcp.errors import EaiError
 from eai_mcp.server.results import CatalogAnswer, EntryResult
 
 Kind = Literal["models", "prompts", "cards"]
@@ -32,7 +33,7 @@ def _entries(app: App, kind: Kind) -> list[EntryResult]:
         case "prompts":
             return [_prompt(prompt) for prompt in app.catalog.prompts()]
         case "cards":
-            return [_card(card) for card in app.catalog.cards()]
+            return [_card(app, card) for card in app.catalog.cards()]
         case _:
             assert_never(kind)
 
@@ -62,18 +63,31 @@ def _prompt(prompt: Prompt) -> EntryResult:
     return {"name": prompt.name, "description": prompt.description, "ready": True}
 
 
-def _card(card: Card) -> EntryResult:
+def _card(app: App, card: Card) -> EntryResult:
+    missing = _cards_needs(app, card)
     told: EntryResult = {
         "name": card.name,
         "title": card.title,
         "description": _short(card.creator_notes or _named(card)),
-        "ready": True,
+        "ready": missing is None,
     }
+    if missing is not None:
+        told["needs"] = missing
     if card.model:
         told["model"] = card.model
     if card.prompt:
         told["prompt"] = card.prompt
     return told
+
+
+def _cards_needs(app: App, card: Card) -> str | None:
+    """What is missing before the model and the prompt that the card names can be used."""
+    try:
+        if card.prompt:
+            app.catalog.prompt(card.prompt)
+        return app.missing(app.catalog.model(card.model)) if card.model else None
+    except EaiError as error:
+        return error.message
 
 
 def _named(card: Card) -> str:

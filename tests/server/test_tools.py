@@ -312,6 +312,21 @@ async def test_a_cards_description_names_those_whom_the_card_leaves_open(connect
     assert told["entries"][0]["description"] == "Pirate sails with the user."
 
 
+async def test_a_card_is_ready_when_what_it_names_is(connected, tmp_path):
+    """DESIGN section 5: what each needs and whether it is ready."""
+    other = 'provider = "openai_chat"\nmodel = "other-1"\napi_key_env = "NO_SUCH_KEY"\n'
+    (tmp_path / "models" / "other.toml").write_text(other, encoding="utf-8")
+    lost = {"name": "Lost", "extensions": {"eai": {"prompt": "nowhere"}}}
+    (tmp_path / "cards" / "lost.json").write_text(json.dumps(lost), encoding="utf-8")
+    async with connected() as (client, _):
+        told = (await call(client, "list_catalog", kind="cards")).structured_content
+    assert {entry["name"]: (entry["ready"], entry.get("needs", "")[:29]) for entry in told["entries"]} == {
+        "clerk": (False, "NO_SUCH_KEY is not set"),
+        "lost": (False, "no prompt named 'nowhere'; ne"),
+        "pirate": (True, ""),
+    }
+
+
 async def test_a_bad_catalog_file_is_reported_and_the_rest_stays(connected, tmp_path):
     """Issue 2: one bad file reported and skipped."""
     (tmp_path / "models" / "broken.toml").write_text("model = 5", encoding="utf-8")
