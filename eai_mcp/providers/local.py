@@ -7,19 +7,17 @@ at the first call and is started again once if it died before it said anything.
 import math
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
-from weakref import WeakKeyDictionary
 
 import anyio
 from pydantic import JsonValue
 
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse, Preparing, StreamEvent
 from eai_mcp.catalog.entries import Model
-from eai_mcp.errors import CallTimeout, Unavailable
-from eai_mcp.providers import Parts, local_child, openai_chat, weights
+from eai_mcp.errors import CallTimeout, ConfigError, Unavailable
+from eai_mcp.providers import Parts, local_child, local_servers, openai_chat, weights
 from eai_mcp.providers.local_server import Endpoint, Server
 from eai_mcp.providers.local_status import own_file, runtime_problem
 from eai_mcp.providers.weights import Report
@@ -33,27 +31,41 @@ QUIRKS: Mapping[str, JsonValue] = {
 CONTEXT = 8192
 """Tokens, for a model file that names no `context_window`: what the default was trained for."""
 
+SHORTEST_CONTEXT = 256
+
 
 def build(model: Model, parts: Parts) -> Call:
-    """The call that reaches `model` in a child process."""
+    """The call that reaches `model` in a child process.
+
+    Raises:
+        ConfigError: The model's file asks for what cannot be.
+    """
+    context = model.context_window or CONTEXT
+    if context < SHORTEST_CONTEXT:
+        raise ConfigError(f"model {model.name!r}: context_window must be {SHORTEST_CONTEXT} tokens or more")
     file = own_file(model, parts)
     told = replace(model, model=file.stem if file else model.model, quirks={**QUIRKS, **model.quirks})
 
     def chat(endpoint: Endpoint) -> Call:
         return openai_chat.call(told, parts.client, endpoint.base_url, lambda: endpoint.key)
 
-    return Local(shared_server(file, model.context_window or CONTEXT, parts), chat)
+    servers = local_servers.of(parts.closing)
+    server = servers.for_model(model.name, (file, context), lambda: _server(file, context, parts))
+    return Local(server, chat, before=servers.end_unwanted)
 
 
 class Local:
-    """Asks the endpoint of `server`, whose `chat` is the call that reaches it."""
+    """Asks the endpoint of `server`, whose `chat` is the call that reaches it; `before` comes first."""
 
-    def __init__(self, server: Server, chat: Chat) -> None:
+    def __init__(self, server: Server, chat: Chat, *, before: Callable[[], Awaitable[None]]) -> None:
         self._server = server
         self._chat = chat
+        self._before = before
 
     async def __call__(self, request: ModelRequest, emit: Emit) -> ModelResponse:
-        return await self._ask(request, emit, starts=2)
+        await self._before()
+        with self._server.used():
+            return await self._ask(request, emit, starts=2)
 
     async def _ask(self, request: ModelRequest, emit: Emit, *, starts: int) -> ModelResponse:
         heard = False
@@ -91,24 +103,15 @@ def _broken_off(death: str, error: Unavailable) -> Unavailable:
     )
 
 
-_Shared: TypeAlias = dict[tuple[Path | None, int], Server]
-_servers: "WeakKeyDictionary[AsyncExitStack, _Shared]" = WeakKeyDictionary()
+def _server(file: Path | None, context: int, parts: Parts) -> Server:
+    name = file.stem if file else weights.SMOLLM2.name
 
+    def command(path: Path) -> Sequence[str]:
+        # By its path and with -P: nothing of ours is imported, nor of the folder that we were started in.
+        words = [sys.executable, "-P", local_child.__file__, str(path), name, str(context)]
+        return words if file else [*words, "tiny"]
 
-def shared_server(file: Path | None, context: int, parts: Parts) -> Server:
-    """One for each file and context, whatever models use it: a model whose own file changed is built anew."""
-    shared = _servers.setdefault(parts.closing, {})
-    if (file, context) not in shared:
-        name = file.stem if file else weights.SMOLLM2.name
-
-        def command(path: Path) -> Sequence[str]:
-            # By its path and with -P: nothing of ours is imported, nor of the folder that we were started in.
-            words = [sys.executable, "-P", local_child.__file__, str(path), name, str(context)]
-            return words if file else [*words, "tiny"]
-
-        server = shared[file, context] = Server(name, _weights(file, parts), command)
-        parts.closing.push_async_callback(server.aclose)
-    return shared[file, context]
+    return Server(name, _weights(file, parts), command)
 
 
 def _weights(file: Path | None, parts: Parts) -> Callable[[Report], Awaitable[Path]]:

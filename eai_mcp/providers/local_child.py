@@ -69,11 +69,11 @@ def choices(params: Any, path: str, alias: str, context: int, key: str) -> Any:
     """The server's parameters as we want them; `context` is in tokens."""
     params.model.path, params.model_alias = path, {alias}
     params.hostnames, params.port = ["127.0.0.1"], 0
-    params.n_ctx, params.n_parallel = context, 2
+    # One at a time: two at once would share the context, or need twice the memory, and gain nothing on a CPU.
+    params.n_ctx, params.n_parallel = context, 1
     params.api_keys = [key]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(4, _processors())
     optional: dict[str, object] = {
-        "kv_unified": True,  # else each slot gets its share of the context alone
         "cors_origins": "http://127.0.0.1",
         "ui": False,
         "endpoint_slots": False,

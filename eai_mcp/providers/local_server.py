@@ -6,11 +6,12 @@ of ours leaves it behind. It is told a random key by its environment, and nothin
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -69,6 +70,21 @@ class Server:
         self._child: _Child | None = None
         self._starts = 0
         self._closed = False
+        self._users = 0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return self._users > 0
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Held by whoever asks, for as long as that takes."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
 
     async def endpoint(self, report: Report) -> Endpoint:
         """The endpoint of a living child, which is started if there is none. `report` hears of the progress.
@@ -165,8 +181,8 @@ async def _started(
     """A child that said that it is ready; any other is ended."""
     key = secrets.token_urlsafe(24)
     async with AsyncExitStack() as closing:
-        stderr = closing.enter_context(_scratch_file())
         try:
+            stderr = closing.enter_context(_scratch_file())
             with anyio.CancelScope(shield=True):  # half a start could not be ended
                 process = await anyio.open_process(
                     command,
@@ -177,7 +193,7 @@ async def _started(
                     start_new_session=True,  # a terminal's Ctrl-C is ours to answer
                 )
         except OSError as error:
-            raise Unavailable(f"cannot start {name}: {error.strerror}", retryable=False) from error
+            raise Unavailable(f"cannot start {name}: {error.strerror or error}", retryable=False) from error
         closing.push_async_callback(_end, process)
         address = await _address(name, process, stderr, ready_within)
         return _Child(process, stderr, Endpoint(address, key), closing.pop_all())
@@ -249,10 +265,13 @@ def _ending(status: int | None) -> str:
     return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
+_TELLING = re.compile(r"error|assert|abort", re.IGNORECASE)
+
+
 def _last_words(stderr: IO[bytes]) -> str:
     """Of what was written to stderr the line that tells most: the first error, else the last one."""
     size = stderr.seek(0, os.SEEK_END)
     stderr.seek(max(0, size - LAST_WORDS))
     lines = [line.strip() for line in stderr.read().decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower()] or lines[-1:]
+    telling = [line for line in lines if _TELLING.search(line)] or lines[-1:]
     return f" ({telling[0][:300]})" if telling else ""

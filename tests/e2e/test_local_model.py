@@ -119,6 +119,23 @@ async def test_a_history_that_is_too_long_is_said_to_be_so(cache):
             await call(ModelRequest(messages=(user("word " * 9000),)), unheard)
 
 
+async def test_two_long_sessions_at_once_both_have_the_whole_context(cache):
+    long = "The quick brown fox jumps over the lazy dog. " * 420  # more than half of it
+    stops = []
+
+    async with opened(cache) as (_, call):
+
+        async def ask(number):
+            request = ModelRequest(messages=(user(f"{number} {long}"),), samplers=Samplers(max_tokens=2))
+            stops.append((await call(request, unheard)).stop)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, 1)
+            tasks.start_soon(ask, 2)
+
+    assert stops == ["length", "length"]
+
+
 async def test_racing_first_calls_share_one_child(cache):
     texts = []
 

@@ -10,7 +10,7 @@ from eai_mcp.calls import ModelRequest, Preparing, TextDelta, unheard
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import CallTimeout, ConfigError, Unavailable
 from eai_mcp.messages import user
-from eai_mcp.providers import Parts, local
+from eai_mcp.providers import Parts, local, local_servers
 from eai_mcp.providers.local import Local
 from eai_mcp.providers.local_server import Endpoint, Server
 from tests.fakes import said
@@ -30,6 +30,7 @@ class FakeServer(Server):
     def __init__(self, *dead):
         self.dead = dead
         self.starts = 0
+        self._users = 0
 
     async def endpoint(self, report):
         self.starts += 1
@@ -58,6 +59,13 @@ def chat(*steps):
     return reach
 
 
+def asks(server, reach):
+    async def before():
+        assert not server.is_used
+
+    return Local(server, reach, before=before)
+
+
 GONE = Unavailable("connection refused")
 HELLO = ("hello", said("hello"))
 
@@ -65,14 +73,14 @@ HELLO = ("hello", said("hello"))
 async def test_a_call_hears_the_start_and_then_the_reply():
     heard = Heard()
 
-    assert await Local(FakeServer(), chat(HELLO))(REQUEST, heard) == said("hello")
+    assert await asks(FakeServer(), chat(HELLO))(REQUEST, heard) == said("hello")
     assert heard == [Preparing("start 1"), TextDelta("hello")]
 
 
 async def test_a_child_that_died_unheard_is_replaced_once():
     heard = Heard()
 
-    assert await Local(FakeServer(1), chat(("", GONE), HELLO))(REQUEST, heard) == said("hello")
+    assert await asks(FakeServer(1), chat(("", GONE), HELLO))(REQUEST, heard) == said("hello")
     assert heard == [Preparing("start 1"), Preparing("start 2"), TextDelta("hello")]
 
 
@@ -82,7 +90,7 @@ async def test_a_child_that_dies_twice_is_reported():
     with pytest.raises(
         Unavailable, match="the process of the local model was killed by signal 9; the next call"
     ):
-        await Local(server, chat(("", GONE), ("", GONE)))(REQUEST, unheard)
+        await asks(server, chat(("", GONE), ("", GONE)))(REQUEST, unheard)
     assert server.starts == 2
 
 
@@ -90,13 +98,13 @@ async def test_after_the_first_text_nothing_is_repeated():
     server, broken = FakeServer(1), Unavailable("broke off", partial="hel")
 
     with pytest.raises(Unavailable, match="was killed by signal 9") as caught:
-        await Local(server, chat(("hel", broken)))(REQUEST, unheard)
+        await asks(server, chat(("hel", broken)))(REQUEST, unheard)
     assert (server.starts, caught.value.partial) == (1, "hel")
 
 
 async def test_the_error_of_a_living_child_is_passed_on():
     with pytest.raises(Unavailable) as caught:
-        await Local(FakeServer(), chat(("", GONE)))(REQUEST, unheard)
+        await asks(FakeServer(), chat(("", GONE)))(REQUEST, unheard)
     assert caught.value is GONE
 
 
@@ -104,7 +112,7 @@ async def test_the_error_of_a_child_that_answered_is_passed_on_without_a_look_at
     server, unable = FakeServer(1), Unavailable("cannot read images", status=500)
 
     with pytest.raises(Unavailable) as caught:
-        await Local(server, chat(("", unable)))(REQUEST, unheard)
+        await asks(server, chat(("", unable)))(REQUEST, unheard)
     assert (caught.value, server.starts) == (unable, 1)
 
 
@@ -114,7 +122,7 @@ async def test_a_start_does_not_outlast_the_deadline():
             await anyio.sleep_forever()
 
     with pytest.raises(CallTimeout, match="not ready in time; `eai-mcp fetch`"):
-        await Local(Slow(), chat())(replace(REQUEST, deadline=anyio.current_time() + 0.01), unheard)
+        await asks(Slow(), chat())(replace(REQUEST, deadline=anyio.current_time() + 0.01), unheard)
 
 
 def parts(closing, tmp_path, **fields):
@@ -143,11 +151,43 @@ async def test_a_file_that_holds_no_weights_is_named(tmp_path):
             await call(REQUEST, unheard)
 
 
-async def test_models_with_the_same_weights_share_a_child(tmp_path):
+class Ending(Server):
+    def __init__(self):
+        self._users = 0
+        self.is_ended = False
+
+    async def aclose(self):
+        self.is_ended = True
+
+
+def ended(*servers):
+    return [vars(server)["is_ended"] for server in servers]
+
+
+async def test_models_with_the_same_weights_share_a_server_that_ends_with_all(tmp_path):
+    async with AsyncExitStack() as closing, AsyncExitStack() as other:
+        servers = local_servers.of(closing)
+        one = servers.for_model("a", (None, 8192), Ending)
+        assert servers.for_model("b", (None, 8192), Ending) is one
+        longer = servers.for_model("c", (None, 4096), Ending)
+        assert longer is not one
+        assert local_servers.of(closing) is servers is not local_servers.of(other)
+    assert ended(one, longer) == [True, True]
+
+
+async def test_a_server_that_no_model_wants_any_more_ends_once_it_has_answered():
+    servers = local_servers.Servers()
+    old = servers.for_model("a", (None, 8192), Ending)
+    new = servers.for_model("a", (None, 4096), Ending)
+    with old.used():
+        await servers.end_unwanted()
+        assert ended(old) == [False]
+    await servers.end_unwanted()
+
+    assert (ended(old, new), [*servers.servers]) == ([True, False], [(None, 4096)])
+
+
+async def test_a_context_too_short_for_anything_is_refused(tmp_path):
     async with AsyncExitStack() as closing:
-        given = parts(closing, tmp_path)
-        one, two = (local.shared_server(None, context, given) for context in (8192, 8192))
-        assert one is two
-        assert local.shared_server(None, 4096, given) is not one
-        async with AsyncExitStack() as other:
-            assert local.shared_server(None, 8192, parts(other, tmp_path)) is not one
+        with pytest.raises(ConfigError, match="context_window must be 256 tokens or more"):
+            local.build(replace(DEFAULT, context_window=1), parts(closing, tmp_path))

@@ -82,9 +82,9 @@ def test_settings_that_a_version_does_not_have_are_passed_over():
         return SimpleNamespace(model=SimpleNamespace(path=""), **cpu, **optional)
 
     old = local_child.choices(params(), "model.gguf", "tiny", 2048, "secret")
-    assert not hasattr(old, "kv_unified")
+    assert not hasattr(old, "ui")
     assert (old.hostnames, old.port, old.api_keys, old.n_ctx) == (["127.0.0.1"], 0, ["secret"], 2048)
     assert 1 <= old.cpuparams.n_threads == old.cpuparams_batch.n_threads <= 4
 
-    new = local_child.choices(params(kv_unified=False, ui=True), "model.gguf", "tiny", 2048, "secret")
-    assert (new.kv_unified, new.ui) == (True, False)
+    new = local_child.choices(params(ui=True), "model.gguf", "tiny", 2048, "secret")
+    assert (new.ui, new.n_parallel) == (False, 1)
