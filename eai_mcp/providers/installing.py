@@ -26,13 +26,26 @@ from eai_mcp.providers import leash
 Command: TypeAlias = Callable[[Path, Path], Sequence[str]]
 
 LIMIT_S = 1800.0
-FULL = ("no space left", "disk quota exceeded", "not enough space on the disk", "os error 28", "os error 112")
+LEAST_ROOM = 1_000_000
+FULL = (
+    "no space left",
+    "disk quota exceeded",
+    "file too large",
+    "not enough space on the disk",
+    "os error 28",
+    "os error 112",
+)
 # Signs in the words of pip and of uv, what they mean, and whether the same may go well later.
 READINGS: Sequence[tuple[Sequence[str], str, bool]] = (
     (
         ("do not match the hashes", "hash mismatch"),
         "the package index or a mirror holds another file than ours, which was not used",
         False,
+    ),
+    (
+        ("not enough bytes", "incomplete", "resume-retries"),
+        "the download broke off before its end; try again",
+        True,
     ),
     (
         ("connection broken", "timed out", "failed to fetch", "request failed", "connection error"),
@@ -113,6 +126,8 @@ async def install(
         said = log.read().decode(errors="replace")
     if scope.cancelled_caught:
         raise CallTimeout(f"{requirement.split(maxsplit=1)[0]} was not downloaded within {limit:g} s")
+    if status != 0 and not said and shutil.disk_usage(room).free < LEAST_ROOM:
+        raise StorageFull(_no_space(requirement.split(maxsplit=1)[0]))
     if status != 0:
         raise failure(requirement.split(maxsplit=1)[0], said)
     return target
@@ -147,11 +162,15 @@ def failure(requirement: str, said: str) -> EaiError:
     """The error that an installer's words `said` mean."""
     words = said.lower()
     if any(sign in words for sign in FULL):
-        return StorageFull(f"no space left to download {requirement}; free some and try again")
+        return StorageFull(_no_space(requirement))
     signs, advice, retryable = next(row for row in READINGS if any(sign in words for sign in row[0]))
     return Unavailable(
         f"could not download {requirement}: {advice} ({_telling(said, signs)})", retryable=retryable
     )
+
+
+def _no_space(requirement: str) -> str:
+    return f"no space left to download {requirement}; free some and try again"
 
 
 def _telling(said: str, signs: Sequence[str]) -> str:

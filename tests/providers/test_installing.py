@@ -90,6 +90,11 @@ error: No solution found when resolving dependencies
         (NOT_THERE, False, r"does not have it \(ERROR: No matching distribution found for some==1\)"),
         (UV_NOT_THERE, False, r"does not have it \(error: No solution found"),
         (FORGED, False, r"another file than ours, which was not used \(ERROR: THESE PACKAGES DO NOT"),
+        (
+            "error: incomplete-download\nhint: Use --resume-retries",
+            True,
+            "broke off before its end; try again",
+        ),
         ("  cause: Hash mismatch for `some==1`", False, "another file than ours"),
         ("ERROR: something new\n", True, r"\(ERROR: something new\)"),
         ("", True, r"\(it said nothing\)"),
