@@ -17,7 +17,7 @@ LONGEST_WAIT_S = 86_400
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until the client leaves or a signal comes."""
-    logs.to_stderr(options.log_level)
+    logs.to_stderr(options.log_level, never_wait=True)
     settings = parser.chosen_settings(options)
     if options.inline_wait is not None:
         if not 0 <= options.inline_wait <= LONGEST_WAIT_S:  # which no NaN is

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -41,12 +42,12 @@ class Ending:
         """Ask for the end; from now on the limit runs. Asking again changes nothing."""
         if self.asked.is_set():
             return
-        log.info("ending: %s", why)
         self.asked.set()
         if self._limit_s is not None:
             limit = threading.Timer(self._limit_s, self._give_up)
             limit.daemon = True
             limit.start()
+        log.info("ending: %s", why)  # last, for it may take its time
 
     async def watch_signals(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Begin at the first signal and quit at the second; only in the main thread."""
@@ -80,7 +81,9 @@ class Ending:
         self._quit_now(AT_ONCE)
 
     def _give_up(self) -> None:
-        os.write(2, f"eai-mcp: cleaning up took longer than {self._limit_s} s; ended without it\n".encode())
+        text = f"eai-mcp: cleaning up took longer than {self._limit_s} s; ended without it\n"
+        threading.Thread(target=os.write, args=(2, text.encode()), daemon=True).start()
+        time.sleep(0.05)  # enough, if anybody reads it
         self._quit_now(TOO_LATE)
 
 

@@ -143,7 +143,7 @@ def test_the_doctor_says_what_is_there_and_what_is_missing(models, capsys, monke
     assert cli.run(["doctor", *models]) == 0
     out = capsys.readouterr().out
     assert "ok       the default model is echo" in out
-    assert "missing  claude_haiku, claude_opus, claude_sonnet: ANTHROPIC_API_KEY is not set" in out
+    assert "missing  claude_haiku, claude_opus, claude_opus_balanced, claude_sonnet: ANTHROPIC_API_KEY" in out
 
     (tmp_path / "bad.toml").write_text("model = 1", encoding="utf-8")
     assert cli.run(["doctor", *models]) == 1
