@@ -28,7 +28,7 @@ SHAPE = (
     'not a JSON-RPC 2.0 message: it needs "jsonrpc": "2.0" and a "method", "params" that are an object,'
     ' and for a request an "id" that is a string or an integer'
 )
-BATCH = "each line must be one JSON object; batches are not part of this protocol"
+BATCH = "a message must be one JSON object; batches are not part of this protocol"
 SURROGATE = (
     "a string in the message holds half of a surrogate pair (such as \\ud800), which is not a character;"
     " send the whole pair or leave it out"
@@ -119,7 +119,7 @@ def too_long(line: Oversized, longest: int) -> Refusal:
     found = _ID_FIRST.match(line.head)
     if found is None and _METHOD_FIRST.match(line.head):
         found = _ID_LAST.search(line.tail)
-    return _refusal(reason, INVALID_REQUEST, _id(json.loads(found[1])) if found else None)
+    return _refusal(reason, INVALID_REQUEST, _quoted(found[1]) if found else None)
 
 
 def written(message: JSONRPCMessage) -> bytes:
@@ -162,6 +162,13 @@ def _problem(error: ValidationError) -> str:
         return SHAPE
     said = str(first["ctx"]["error"])
     return SURROGATE if "hex escape" in said or "surrogate" in said else f"not usable JSON: {said}"
+
+
+def _quoted(text: bytes) -> RequestId | None:
+    try:
+        return _id(json.loads(text))
+    except ValueError:  # it only looks like one, as 007 does
+        return None
 
 
 def _id(value: JsonValue) -> RequestId | None:

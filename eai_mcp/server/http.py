@@ -6,7 +6,6 @@ notices of changed lists. SSE has such a way, so there everything is as on stdio
 """
 
 import copy
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +15,15 @@ from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, METHOD_NOT_FOUND
+from mcp_types import METHOD_NOT_FOUND
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from eai_mcp.server import frames, shutdown
+from eai_mcp.server import shutdown
 from eai_mcp.server.address import authority, listening
+from eai_mcp.server.bodies import Readable
 from eai_mcp.server.carrier import Interruptible, serve_app
 from eai_mcp.server.probe import Probing
 from eai_mcp.server.shutdown import Ending
@@ -94,7 +94,7 @@ def build_app(
         transport = SseServerTransport("/messages/", guard, max_body)
         app.router.routes.append(Route("/sse", _SseStream(server, transport, guard), methods=["GET"]))
         app.router.routes.append(Mount("/messages/", transport.handle_post_message))
-    return Interruptible(app, ending)
+    return Interruptible(Readable(app, max_body), ending)
 
 
 class _SseStream:
@@ -120,19 +120,8 @@ class _SseStream:
 def _adapted(server: Server[Any], *, stateful: bool) -> Server[Any]:
     """The same server for streamable HTTP; the one that was handed in stays as it is, for SSE needs it so."""
     adapted = copy.copy(server)
-    adapted.middleware = [*server.middleware, _only_characters]
-    if not stateful:
-        adapted.middleware.append(_no_way_back)
+    adapted.middleware = [*server.middleware] if stateful else [*server.middleware, _no_way_back]
     return adapted
-
-
-async def _only_characters(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Refuse half a surrogate pair, which the SDK lets through on the newer protocol, as it is on stdio."""
-    try:
-        json.dumps(ctx.params, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise MCPError(code=INVALID_PARAMS, message=frames.SURROGATE) from None
-    return await call_next(ctx)
 
 
 async def _no_way_back(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

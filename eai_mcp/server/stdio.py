@@ -11,7 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
 
 from eai_mcp.server import frames, shutdown
 from eai_mcp.server.probe import Probing
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from eai_mcp.server.wire import Sink, Source, Wire
 
 DRAIN_S = 0.3
+CROWD = 256
+LET_OTHERS = 64
 
 log = logging.getLogger("eai_mcp")
 
@@ -116,9 +120,12 @@ class _Incoming(Reader):
                 if isinstance(line, frames.Oversized)
                 else frames.read(line)
             )
-            if not isinstance(heard, frames.Refusal):
-                return SessionMessage(heard)
-            await self._refuse(heard)
+            if isinstance(heard, frames.Refusal):
+                await self._refuse(heard)
+                continue
+            if isinstance(heard, JSONRPCRequest):
+                await self._crowd()
+            return SessionMessage(heard)
         self._ending.begin("the client closed stdin")
         raise anyio.EndOfStream
 
@@ -127,6 +134,15 @@ class _Incoming(Reader):
         self._open = False
         self._lines.clear()
         self._waiting.cancel()
+
+    async def _crowd(self) -> None:
+        """Wait while many of our answers are not taken: each that waits takes its memory."""
+        self._outgoing.unanswered += 1
+        if self._outgoing.unanswered % LET_OTHERS == 0:
+            await anyio.lowlevel.checkpoint()  # lines that are here already are handed on without a wait
+        with anyio.CancelScope() as self._waiting:
+            while self._open and self._outgoing.unanswered > CROWD and self._outgoing.is_blocked:
+                await self._outgoing.taken()
 
     async def _more(self) -> None:
         with anyio.CancelScope() as self._waiting:
@@ -148,8 +164,23 @@ class _Outgoing(Writer):
     def __init__(self, sink: "Sink") -> None:
         self._sink = sink
 
+        self.unanswered = 0
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a message waits for its reader."""
+        return self._sink.is_blocked
+
+    async def taken(self) -> None:
+        """Wait until the message that waits was taken."""
+        await self._sink.unblocked()
+
     async def send(self, item: SessionMessage, /) -> None:
-        await self._sink.send(frames.written(item.message))
+        try:
+            await self._sink.send(frames.written(item.message))
+        finally:
+            if isinstance(item.message, JSONRPCResponse | JSONRPCError):
+                self.unanswered -= 1
 
 
 async def serve_with_threads(server: "Server[Any]") -> None:

@@ -84,7 +84,18 @@ class Sink:
         self._gone = gone
         self._lock = anyio.Lock()
         self._blocked: anyio.CancelScope | None = None
+        self._taken = anyio.Event()
         self._broken = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a frame waits for its reader."""
+        return self._blocked is not None
+
+    async def unblocked(self) -> None:
+        """Wait until a frame that waits is written, or given up."""
+        if self._blocked is not None:
+            await self._taken.wait()
 
     async def send(self, frame: bytes) -> None:
         """Write a frame, to its end even if the caller is cancelled: half a frame would spoil the next ones.
@@ -96,11 +107,15 @@ class Sink:
             rest = self._written(memoryview(frame))
             if not rest:
                 return
-            with anyio.CancelScope(shield=True) as self._blocked:
-                while rest:
-                    await anyio.wait_writable(self._descriptor)
-                    rest = self._written(rest)
-            self._blocked = None
+            try:
+                with anyio.CancelScope(shield=True) as self._blocked:
+                    while rest:
+                        await anyio.wait_writable(self._descriptor)
+                        rest = self._written(rest)
+            finally:
+                self._blocked = None
+                self._taken.set()
+                self._taken = anyio.Event()
             if rest:
                 raise anyio.BrokenResourceError
 

@@ -120,6 +120,15 @@ def test_a_request_of_the_wrong_shape_is_refused_under_its_id_if_that_can_be_one
     assert sentence in (frames.SHAPE, frames.SURROGATE)
 
 
+@pytest.mark.parametrize("wrong", [b"007", b'"a\xff"', b'"a\tb"', b"-"])
+def test_what_only_looks_like_an_id_of_a_line_too_long_is_not_answered_under(wrong):
+    head = b'{"jsonrpc":"2.0","id":' + wrong + b',"method":"tools/list","params":'
+    refusal = frames.too_long(frames.Oversized(10**8, head, b"}"), 10**7)
+
+    assert refusal.answer is not None
+    assert refusal.answer.id is None
+
+
 def test_half_a_surrogate_pair_is_refused_under_the_id_with_a_sentence_that_names_it():
     raw = line(params={"name": "echo", "arguments": {"text": "\ud800"}})
     assert refused(raw) == (-32600, 7, frames.SURROGATE)

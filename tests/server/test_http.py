@@ -85,7 +85,34 @@ async def test_half_a_surrogate_pair_is_refused_on_the_newer_protocol_too():
         answer = await asked(
             client, "tools/call", headers=headers, name="echo", arguments=arguments, _meta=PINNED
         )
-        assert answer["error"] == {"code": -32602, "message": frames.SURROGATE}
+        assert answer["error"]["message"] == frames.SURROGATE
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"jsonrpc": "2.0", "id": 1.5, "method": "tools/list"}, frames.SHAPE),
+        ({"jsonrpc": "2.0", "id": None, "method": "tools/list"}, frames.SHAPE),
+        ([{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}], frames.BATCH),
+        ("null", frames.BATCH),
+        ('{"jsonrpc', "not valid JSON"),
+    ],
+)
+async def test_a_body_that_is_no_message_is_refused_in_the_words_of_stdio(body, message):
+    async with connected() as client:
+        content = body if isinstance(body, str) else json.dumps(body)
+        reply = await client.post("/mcp", content=content, headers=BOTH)
+        assert (reply.status_code, reply.json()["id"]) == (400, None)
+        assert reply.json()["error"]["message"].startswith(message)
+
+        other = await client.post("/mcp", content="x", headers={**BOTH, "content-type": "text/plain"})
+        assert "Content-Type" in other.text
+
+
+async def test_a_body_that_is_too_large_is_refused_as_it_was():
+    async with connected(max_body=1000) as client:
+        reply = await client.post("/mcp", content=b" " * 5000, headers=BOTH)
+        assert reply.status_code == 413
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,24 @@ async def test_cancelled_from_outside_it_leaves_at_once():
     peer.turn_away()
     os.close(server_reads)
     os.close(server_writes)
+
+
+async def test_a_client_that_reads_nothing_is_heard_no_further_than_its_answers_fit():
+    """Each answer that waits takes its memory: 30,000 questions without a reader took 1.3 GB."""
+    many = 3000
+    async with served() as (peer, _), anyio.create_task_group() as tasks:
+        asked = 0
+
+        async def ask():
+            nonlocal asked
+            for number in range(many):
+                await peer.call(number, "echo", text="x" * 1000)
+                asked += 1
+
+        tasks.start_soon(ask)
+        with anyio.move_on_after(0.5):
+            while asked < many:
+                await anyio.sleep(0.01)
+        assert asked < many
+        answered = {(await peer.heard())["id"] for _ in range(many)}
+    assert answered == set(range(many))
