@@ -101,8 +101,16 @@ class UnknownName(EaiError):
 class TurnFailed(EaiError):
     """The failure of a turn that ended before, with the code and the sentence that it had then."""
 
-    def __init__(self, code: str, message: str, *, retryable: bool, **details: Detail) -> None:
-        super().__init__(message, retryable=retryable, retry_after_s=None, **details)
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_s: float | None = None,
+        **details: Detail,
+    ) -> None:
+        super().__init__(message, retryable=retryable, retry_after_s=retry_after_s, **details)
         self.code = code
 
 

@@ -5,17 +5,19 @@ from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 import pydantic
+from pydantic import JsonValue
 from typing_extensions import TypedDict
 
 from eai_mcp.calls import ModelResponse
 from eai_mcp.chat.choose import Chosen
 from eai_mcp.chat.values import TurnResult
-from eai_mcp.errors import CallError, EaiError, TurnFailed
+from eai_mcp.errors import CallError, Detail, EaiError, TurnFailed
 from eai_mcp.messages import JsonObject, Message, Usage, assistant
 from eai_mcp.store import Claim, Outcome, Settlement
 
 EMPTY = "the model's reply was empty"
 Ending: TypeAlias = TurnResult | EaiError
+_TOLD_ANYWAY = ("chat_session", "turn_id", "partial")
 _IN_THE_JOURNAL = ("reply", "session", "turn_id")
 
 
@@ -64,10 +66,21 @@ def failed(claim: Claim, error: EaiError, partial: str) -> Ended:
     error.details = {**error.details, "chat_session": claim.name, "turn_id": claim.turn_id}
     if partial:
         error.details = {**error.details, "partial": partial}
-    report: JsonObject = {"code": error.code, "message": error.message, "retryable": error.retryable}
+    told = {name: value for name, value in error.details.items() if name not in _TOLD_ANYWAY}
+    report: JsonObject = {
+        "code": error.code,
+        "message": error.message,
+        "retryable": error.retryable,
+        "retry_after_s": error.retry_after_s,
+        "details": {name: _plain(value) for name, value in told.items()},
+    }
     outcome = Outcome(turn_id=claim.turn_id, status="failed", report=report)
     kept = _partial(partial)
     return Ended(error, Settlement(outcome=outcome, messages=kept, kept=bool(kept)))
+
+
+def _plain(value: Detail) -> JsonValue:
+    return value if value is None or isinstance(value, str | int | float) else list(value)
 
 
 def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:
@@ -79,7 +92,16 @@ def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:
     told: JsonObject = {"session": session, "turn_id": outcome.turn_id, "reply": reply}
     if outcome.status == "failed":
         report = _failures().validate_python(outcome.report)
-        raise TurnFailed(**report, chat_session=session, turn_id=outcome.turn_id, partial=reply)
+        details = {**report["details"], "chat_session": session, "turn_id": outcome.turn_id}
+        if reply:
+            details["partial"] = reply
+        raise TurnFailed(
+            report["code"],
+            report["message"],
+            retryable=report["retryable"],
+            retry_after_s=report["retry_after_s"],
+            **details,
+        )
     return _results().validate_python({**outcome.report, **told})
 
 
@@ -87,6 +109,8 @@ class _Failure(TypedDict):
     code: str
     message: str
     retryable: bool
+    retry_after_s: float | None
+    details: dict[str, str | int | float | bool | list[str] | None]
 
 
 @functools.cache

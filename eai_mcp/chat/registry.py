@@ -10,11 +10,10 @@ from anyio.abc import TaskGroup
 from eai_mcp.calls import Call, ModelRequest
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat import choose, ending, names, window
+from eai_mcp.chat import choose, content, ending, names, window
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
-from eai_mcp.errors import EaiError, InvalidArgument, LimitExceeded, NoTask, NotFound
-from eai_mcp.messages import Block, DocumentBlock, ImageBlock, Message, TextBlock, user
+from eai_mcp.errors import EaiError, NoTask, NotFound
 from eai_mcp.observe import Observer, ignore
 from eai_mcp.store import Choices, Entry, SessionRow, Store
 
@@ -61,7 +60,7 @@ class Registry:
             SessionBusy: Another turn is running in the session.
         """
         name = names.checked(talk.session)
-        message = self._message(talk.content)
+        message = content.message(talk, longest=self._limits.message_bytes)
         row = await self.store.row(space, name)
         chosen = choose.choose(talk, row.choices if row else Choices(), self.catalog, self.default_model)
         call = self._call_for(chosen.model)
@@ -167,36 +166,3 @@ class Registry:
     async def _ensure_default(self, space: str, name: str) -> None:
         if name == DEFAULT_SESSION:
             await self.store.ensure(space, name)
-
-    def _message(self, content: str | tuple[Block, ...]) -> Message:
-        message = user(content)
-        size = 0
-        for block in message.content:
-            match block:
-                case TextBlock(text=text):
-                    size += _utf8_size(text)
-                case ImageBlock(data=data) | DocumentBlock(data=data):
-                    size += len(data)
-                case _:
-                    raise InvalidArgument(
-                        f"content may hold text, image and document blocks, not {block.type}", field="content"
-                    )
-        if not any(not isinstance(block, TextBlock) or block.text.strip() for block in message.content):
-            raise InvalidArgument("content is empty; say something", field="content")
-        if size > self._limits.message_bytes:
-            raise LimitExceeded(
-                f"content has {size:,} bytes; the limit is {self._limits.message_bytes:,}",
-                field="content",
-                limit=self._limits.message_bytes,
-                actual=size,
-            )
-        return message
-
-
-def _utf8_size(text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(
-            f"content is not valid Unicode: a lone surrogate at character {error.start}", field="content"
-        ) from error

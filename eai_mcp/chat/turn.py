@@ -75,6 +75,9 @@ class Heard:
         await self._changed.wait()
 
 
+GRACE_S = 0.25
+
+
 @dataclass(slots=True, kw_only=True)
 class Turn:
     """A turn that was claimed. `run` it once; wait for `done`; then `ending` says how it went.
@@ -130,7 +133,8 @@ class Turn:
 
     async def _ask(self) -> Ended:
         response: ModelResponse | None = None
-        self._scope.deadline = anyio.current_time() + self.limit_s
+        # A little later than the call's own deadline, so that a call which keeps it says what it has.
+        self._scope.deadline = anyio.current_time() + self.limit_s + GRACE_S
         try:
             with self._scope:
                 response = await self.call(self.request, self.heard)

@@ -127,16 +127,20 @@ def _message(entry: Entry, offset: int) -> MessageResult:
 
 def _cut(message: MessageResult, offset: int) -> None:
     """Shorten the first text so that the message fits; of its other blocks only the types are named."""
-    shown, read = [], 0
+    shown, read, is_cut = [], 0, False
     for block in message["content"]:
         if block["type"] == "text" and not read:
-            text, _ = _fitted(str(block["text"]), LONGEST_PAGE_BYTES - 4096)
+            text, is_cut = _fitted(str(block["text"]), LONGEST_PAGE_BYTES - 4096)
             shown.append({**block, "text": text})
             read = len(text)
         elif block["type"] != "text":
-            shown.append({"type": block["type"], "omitted": "too large for this answer"})
+            size = len(json.dumps(block))
+            shown.append({"type": block["type"], "omitted": f"{size:,} bytes, too large for this answer"})
+        else:
+            is_cut = True
     message["content"] = shown
-    message["cut"] = f"read on with after={message['seq'] - 1}, offset={offset + read}"
+    if is_cut:
+        message["cut"] = f"read on with after={message['seq'] - 1}, offset={offset + read}"
 
 
 def _fitted(text: str, limit: int) -> tuple[str, bool]:

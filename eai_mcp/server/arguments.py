@@ -7,9 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from eai_mcp.calls import Effort
 from eai_mcp.chat.values import DEFAULT_SESSION
 
+Name = Annotated[str, Field(max_length=128)]
 Page = Annotated[int, Field(ge=1, le=500)]
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 CONTENT = 'text, or blocks like {"type":"text","text":…}, {"type":"image","media_type":…,"data":base64}'
+Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,10 +27,10 @@ class TalkArguments(Arguments):
 
     content: str | list[dict[str, JsonValue]] = Field(description=CONTENT)
     chat_session: str = DEFAULT_SESSION
-    model: str | None = None
-    prompt: str | None = Field(None, description='a named system prompt; "" drops it')
+    model: Name | None = None
+    prompt: Name | None = Field(None, description='a named system prompt; "" drops it')
     system: str | None = Field(None, description='raw system text in the prompt\'s place; "" drops it')
-    chara_card: str | None = Field(None, description='"" drops the card')
+    chara_card: Name | None = Field(None, description='"" drops the card')
     timeout_ms: Milliseconds | None = Field(None, description="how long to wait; then status is running")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Share | None = None
@@ -38,9 +40,9 @@ class TalkArguments(Arguments):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    stop_sequences: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=16)] | None = None
+    stop_sequences: Annotated[list[Stop], Field(max_length=16)] | None = None
     seed: int | None = None
-    anthropic_beta: list[str] | None = None
+    anthropic_beta: list[Name] | None = None
     reasoning_effort: Effort | None = None
 
 
@@ -48,7 +50,7 @@ class WaitArguments(Arguments):
     """For `wait_for_reply`."""
 
     chat_session: str = DEFAULT_SESSION
-    turn_id: str | None = None
+    turn_id: Name | None = None
     timeout_ms: Milliseconds | None = None
 
 
@@ -56,14 +58,14 @@ class InterruptArguments(Arguments):
     """For `interrupt`."""
 
     chat_session: str = DEFAULT_SESSION
-    turn_id: str | None = None
+    turn_id: Name | None = None
 
 
 class ListSessionsArguments(Arguments):
     """For `list_sessions`."""
 
-    prefix: str = ""
-    cursor: str = ""
+    prefix: Name = ""
+    cursor: Name = ""
     limit: Page = 100
 
 
@@ -80,4 +82,4 @@ class ListCatalogArguments(Arguments):
     """For `list_catalog`."""
 
     kind: Literal["models", "prompts", "cards"]
-    filter: str = ""
+    filter: Name = ""

@@ -18,8 +18,13 @@ from pydantic_core import ErrorDetails
 
 from eai_mcp.errors import EaiError, InvalidArgument, UnknownName
 from eai_mcp.observe import internal
-from eai_mcp.server import schema
+from eai_mcp.server import frames, schema
 from eai_mcp.server.arguments import Arguments
+
+MOST_MISTAKES = 8
+LONGEST_MESSAGE = 4_000
+LONGEST_DETAIL = 1024 * 1024
+"""Characters. An error travels twice in one message, as a reply does."""
 
 A = TypeVar("A", bound=Arguments)
 
@@ -89,7 +94,7 @@ class ToolRegistry:
         tool = self._tools.get(params.name)
         if tool is None:
             known = {"known": list(self._tools)}
-            raise MCPError(types.INVALID_PARAMS, f"unknown tool {params.name!r}", known)
+            raise MCPError(types.INVALID_PARAMS, f"unknown tool {_short(params.name)!r}", known)
 
         async def report(seconds: float, text: str) -> None:
             await context.session.report_progress(seconds, None, text)
@@ -107,12 +112,19 @@ class ToolRegistry:
 
 
 def _failed(error: EaiError) -> types.CallToolResult:
-    told: dict[str, Any] = {"code": error.code, "message": error.message, "retryable": error.retryable}
+    told: dict[str, Any] = {
+        "code": error.code,
+        "message": _short(error.message, LONGEST_MESSAGE),
+        "retryable": error.retryable,
+    }
     if isinstance(error, UnknownName):
         told["message"] += f". list_catalog(kind='{error.kind}s') shows all"
     if error.retry_after_s is not None:
         told["retry_after_ms"] = round(error.retry_after_s * 1000)
-    told["details"] = dict(error.details)
+    told["details"] = {
+        name: _short(value, LONGEST_DETAIL) if isinstance(value, str) else value
+        for name, value in error.details.items()
+    }
     text = json.dumps({"error": told}, ensure_ascii=False)
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
@@ -137,9 +149,13 @@ def _unpacked(tool: ToolSpec[A], name: str, value: Any) -> Any:
     if name not in tool.json_fields or not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except ValueError:
+        unpacked = json.loads(value)
+        json.dumps(unpacked, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{name}: {frames.SURROGATE}", field=name, tool=tool.name) from error
+    except (ValueError, RecursionError):
         return value
+    return unpacked
 
 
 def _mistakes(tool: ToolSpec[A], error: pydantic.ValidationError) -> InvalidArgument:
@@ -147,12 +163,14 @@ def _mistakes(tool: ToolSpec[A], error: pydantic.ValidationError) -> InvalidArgu
     found: dict[str, list[ErrorDetails]] = {}
     for mistake in error.errors(include_url=False):
         found.setdefault(str(mistake["loc"][0]) if mistake["loc"] else "arguments", []).append(mistake)
-    sentences = [_sentence(tool, name, mistakes) for name, mistakes in found.items()]
-    return InvalidArgument("; ".join(sentences), field=next(iter(found)), tool=tool.name)
+    shown = [_sentence(tool, name, found[name]) for name in [*found][:MOST_MISTAKES]]
+    more = [f"and {len(found) - MOST_MISTAKES} more"] if len(found) > MOST_MISTAKES else []
+    return InvalidArgument("; ".join([*shown, *more]), field=_short(next(iter(found))), tool=tool.name)
 
 
 def _sentence(tool: ToolSpec[A], name: str, mistakes: Sequence[ErrorDetails]) -> str:
     """Of an argument that may be several things, what it came nearest to being is told."""
+    name = _short(name)
     deepest = max(len(mistake["loc"]) for mistake in mistakes)
     nearest = [mistake for mistake in mistakes if len(mistake["loc"]) == deepest]
     mistake = nearest[0]
@@ -166,5 +184,9 @@ def _sentence(tool: ToolSpec[A], name: str, mistakes: Sequence[ErrorDetails]) ->
     where = ".".join([name, *(str(step) for step in mistake["loc"] if isinstance(step, int))])
     same = [each["msg"] for each in nearest if each["input"] is mistake["input"]]
     reasons = " or ".join(message[0].lower() + message[1:] for message in dict.fromkeys(same))
-    shown = json.dumps(mistake["input"], ensure_ascii=False, default=str)
-    return f"{where}: {reasons}, not {shown if len(shown) <= 80 else shown[:77] + '...'}"
+    return f"{where}: {reasons}, not {_short(json.dumps(mistake['input'], ensure_ascii=False, default=str))}"
+
+
+def _short(text: str, longest: int = 80) -> str:
+    """A client may send anything, and gets it back within the limits of a message."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -172,6 +172,8 @@ def _content(given: str | list[dict[str, JsonValue]]) -> str | tuple[Block, ...]
         return messages.decode_blocks(list(given))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if first["type"] == "union_tag_invalid":
+            first["msg"] = "type must be text, image or document"
         where = ".".join(str(step) for step in first["loc"])
         raise InvalidArgument(f"content.{where}: {first['msg']}", field="content") from error
 

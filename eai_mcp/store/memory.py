@@ -99,7 +99,13 @@ class MemoryStore:
         session = self._known(space, name)
         wanted = turn_id or next(reversed(session.outcomes), None)
         if wanted is None or wanted not in session.outcomes:
-            raise NotFound(f"session {name!r} has no finished turn {turn_id or ''}".rstrip(), turn_id=turn_id)
+            known = any(entry.turn_id == turn_id for entry in session.entries)
+            why = (
+                f"the outcome of turn {turn_id} is no longer kept; get_history has what was said"
+                if known
+                else (f"session {name!r} has no finished turn {turn_id or ''}".rstrip())
+            )
+            raise NotFound(why, turn_id=turn_id)
         said = (e.message for e in reversed(session.entries) if e.turn_id == wanted)
         reply = next((message.text for message in said if message.role == "assistant"), "")
         return session.outcomes[wanted], reply

@@ -19,7 +19,16 @@ from eai_mcp.errors import (
     Unavailable,
     UnknownName,
 )
-from eai_mcp.messages import ImageBlock, Message, TextBlock, ToolUseBlock, Usage, assistant, user
+from eai_mcp.messages import (
+    DocumentBlock,
+    ImageBlock,
+    Message,
+    TextBlock,
+    ToolUseBlock,
+    Usage,
+    assistant,
+    user,
+)
 from eai_mcp.observe import Fact
 from eai_mcp.store.memory import MemoryStore
 from tests.fakes import Held, Scripted, said
@@ -271,12 +280,22 @@ async def test_empty_content_is_refused(catalog, content):
 async def test_content_that_cannot_be_said_is_refused_and_nothing_is_kept(catalog):
     tool = ToolUseBlock("1", "run", {})
     async with opened(catalog, limits=Limits(message_bytes=4)) as (registry, _):
-        with pytest.raises(LimitExceeded, match="content has 6 bytes; the limit is 4"):
+        with pytest.raises(LimitExceeded, match="content and system have 6 bytes; the limit is 4"):
             await ask(registry, "ééé", session="a")
         with pytest.raises(InvalidArgument, match="a lone surrogate at character 1"):
             await ask(registry, "a\ud800", session="a")
         with pytest.raises(InvalidArgument, match="not tool_use"):
             await ask(registry, (tool,), session="a")
+        for image, problem in (
+            (ImageBlock("\ud800", "aGk="), "media_type should be like image/png"),
+            (ImageBlock("image/png", "!!!"), "data is not base64"),
+            (ImageBlock("image/png", "\ud800"), "data is not base64"),
+            (DocumentBlock("a/b", "aGk=", "\ud800"), "a lone surrogate at character 0"),
+        ):
+            with pytest.raises(InvalidArgument, match=problem):
+                await ask(registry, (image,), session="a")
+        with pytest.raises(LimitExceeded):
+            await ask(registry, "a", session="a", system="long")
         with pytest.raises(UnknownName):
             await ask(registry, "hi", session="a", model="none")
         assert [row.name for row in await registry.sessions("")] == ["default"]

@@ -1,6 +1,6 @@
 """What is said of long messages, and of what does not fit."""
 
-from eai_mcp.messages import DocumentBlock, Message, TextBlock, assistant, user
+from eai_mcp.messages import DocumentBlock, ImageBlock, Message, TextBlock, assistant, user
 from eai_mcp.server import answers
 from eai_mcp.store import Entry
 
@@ -25,11 +25,18 @@ def test_a_message_that_fits_on_no_page_is_cut_and_its_files_are_named():
     (page,) = answers.page([entry(4, Message("user", blocks))], 0)
     assert page["content"] == [
         {"type": "text", "text": "a" * 10},
-        {"type": "document", "omitted": "too large for this answer"},
+        {"type": "document", "omitted": "2,000,085 bytes, too large for this answer"},
     ]
     assert page["cut"] == "read on with after=3, offset=10"
     (rest,) = answers.page([entry(4, Message("user", blocks))], 10)
     assert rest["content"][-1] == {"type": "text", "text": "c" * 10}
+    assert "cut" not in rest, "there is nothing more to read"
+
+
+def test_an_image_that_fits_on_no_page_does_not_send_its_reader_in_circles():
+    (page,) = answers.page([entry(1, Message("user", (ImageBlock("image/png", "B" * 2_000_000),)))], 0)
+    assert page["content"][0]["omitted"] == "2,000,056 bytes, too large for this answer"
+    assert "cut" not in page
 
 
 def test_a_partial_message_is_marked_and_has_its_time():

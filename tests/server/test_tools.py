@@ -10,7 +10,7 @@ from eai_mcp.calls import ModelRequest
 from eai_mcp.chat.choose import choose
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Talk
-from eai_mcp.errors import RateLimited
+from eai_mcp.errors import RateLimited, Unavailable
 from eai_mcp.messages import ImageBlock, Message, TextBlock, user
 from eai_mcp.server import progress
 from eai_mcp.store import Choices, Claim
@@ -120,6 +120,14 @@ async def test_content_may_be_blocks_and_blocks_may_come_as_a_string(connected):
             "'tempurature'; did you mean temperature? talk takes",
         ),
         ({"content": "hi", "zzz": 1}, "unknown argument 'zzz'; talk takes content, chat_session"),
+        ({"content": "hi", "model": "m" * 5_000_000}, "model: string should have at most 128 characters"),
+        ({"content": "hi", "m" * 5_000_000: 1}, "unknown argument 'mmm"),
+        ({f"a{n}": 1 for n in range(5000)}, "; and 4993 more"),
+        ({"content": "hi", "timeout_ms": 10**400}, "timeout_ms: "),
+        ({"content": "hi", "stop_sequences": "[" * 1000}, "stop_sequences: input should be a valid list"),
+        ({"content": "hi", "stop_sequences": '["\\ud800"]'}, "half of a surrogate pair"),
+        ({"content": "hi", "stop_sequences": [""]}, "stop_sequences.0: string should have at least 1"),
+        ({"content": [{"type": "video", "data": ""}]}, "content.0: type must be text, image or document"),
         ({"content": [{"type": "text"}]}, "content.0.text.text: Field required"),
         (
             {"content": [{"type": "thinking", "text": "x"}]},
@@ -141,6 +149,7 @@ async def test_a_mistake_in_the_arguments_can_be_repaired_from_its_message(conne
     assert error["code"] == "invalid_argument"
     assert message in error["message"]
     assert "pydantic" not in error["message"]
+    assert len(json.dumps(error)) < 3000, "what was sent is not sent back whole"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +174,23 @@ async def test_a_provider_error_keeps_its_code_and_how_long_to_wait(connected):
     assert (error["code"], error["retryable"], error["retry_after_ms"]) == ("rate_limited", True, 7000)
     assert error["details"]["status"] == 429
     assert error["details"]["chat_session"] == "default"
+
+
+async def test_a_failure_is_told_again_as_it_was(connected):
+    failing = RateLimited("slow down", retry_after_s=7.0, status=429, known=("a", "b"))
+    async with connected(failing) as (client, _):
+        error = await refused(client, "talk", content="hi")
+        assert await refused(client, "wait_for_reply") == error
+
+
+async def test_partial_text_in_an_error_stays_within_the_limit_of_a_message(connected):
+    """DESIGN section 5: no message above 8 MiB on the wire."""
+    async with connected(Unavailable("broken off", partial="x" * 9_000_000)) as (client, _):
+        error = await refused(client, "talk", content="hi")
+        assert error["details"]["partial"].endswith("x…")
+        assert len(error["details"]["partial"]) == 1024 * 1024
+        history = (await call(client, "get_history")).structured_content
+        assert history["message_count"] == 2
 
 
 async def test_a_bug_is_told_without_its_text(connected):
