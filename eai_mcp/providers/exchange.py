@@ -23,10 +23,13 @@ from eai_mcp.providers.failures import Endpoint
 from eai_mcp.providers.sse import LONGEST_EVENT, Event
 
 TAIL_S = 10.0
-"""How long we wait for the next byte of what may follow a finished reply, its usage above all."""
+"""How long we wait for what may follow a finished reply, its usage above all."""
 
 DRAIN_S = 0.2
 """How long a response may go on after its last event: it frees its connection when it has ended."""
+
+LONGEST_STREAM = 128 * 1024 * 1024
+"""Bytes. The longest replies of today's models, 128,000 tokens in a chunk each, are a quarter of it."""
 
 ERROR_BODY_S = 10.0
 LONGEST_ERROR_BODY = 65_536
@@ -86,7 +89,7 @@ class Refusal:
 class Exchange:
     """Asks, listens, and keeps to the limits. Use `attempt` inside `scope`, and `check` after it.
 
-    `deadline` is on anyio's clock.
+    `deadline` is on anyio's clock. What follows a finished reply may take `tail_s` seconds.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Exchange:
         decoder: Decoder,
         emit: Emit,
         deadline: float | None,
+        tail_s: float = TAIL_S,
     ) -> None:
         self._client = client
         self._url = url
@@ -107,6 +111,8 @@ class Exchange:
         self._decoder = decoder
         self._emit = emit
         self._limit = math.inf if deadline is None else deadline
+        self._tail_s = tail_s
+        self._finished_at: float | None = None
         self.scope = anyio.CancelScope(deadline=self._limit)
 
     async def attempt(self, body: bytes, headers: httpx2.Headers) -> Refusal | None:
@@ -183,8 +189,12 @@ class Exchange:
         if media.endswith(("json", "html")):
             await self._take_whole(response, is_json=media.endswith("json"))
             return
+        size = 0
         async with aclosing(response.aiter_bytes()) as pieces:
             async for piece in pieces:
+                size += len(piece)
+                if size > LONGEST_STREAM:
+                    raise self._reply.broken(f"sent more than {LONGEST_STREAM:,} bytes")
                 await self._hear(self._split(piece))
                 self._shorten()
         await self._hear(self._split(None))
@@ -218,11 +228,14 @@ class Exchange:
                 await self._emit(heard)
 
     def _shorten(self) -> None:
+        """From the first piece on that finished the reply: some servers send comments for ever."""
         now = anyio.current_time()
         if self._reply.is_done:
-            self.scope.deadline = min(self.scope.deadline, now + DRAIN_S)
+            self._limit = min(self._limit, now + DRAIN_S)
         elif self._reply.is_finished:
-            self.scope.deadline = min(self._limit, now + TAIL_S)
+            self._finished_at = self._finished_at or now
+            self._limit = min(self._limit, self._finished_at + self._tail_s)
+        self.scope.deadline = self._limit
 
 
 async def _collect(response: httpx2.Response, body: bytearray, *, longest: int) -> None:
