@@ -93,7 +93,9 @@ def hidden(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-_KEY_LIKE = re.compile(r"(?i)\b(?:bearer\s+|(?:sk|pk|rk|gsk|xai|key)[-_])[\w*.+/=-]{6,}")
+_KEY_LIKE = re.compile(
+    r"(?i)\b(?:bearer\s+|x-amz-security-token:\s*|(?:sk|pk|rk|gsk|xai|key)[-_])[\w*.+/=-]{6,}"
+)
 
 
 def _is_page(text: str) -> bool:
@@ -108,7 +110,7 @@ def _words(said: JsonValue) -> tuple[str, str]:
         if isinstance(said, list):
             return _first_mistake(said)
         found = wire.fields(said)
-        said = found.get("message") or found.get("detail") or found.get("error")
+        said = found.get("message") or found.get("Message") or found.get("detail") or found.get("error")
     return "", ""
 
 

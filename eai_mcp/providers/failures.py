@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 
 import httpx2
@@ -53,7 +53,8 @@ def of_status(
     now: Callable[[], float] = time.time,
 ) -> CallError:
     """The error for an HTTP status. `now` gives seconds since 1970, for a date in the headers."""
-    meaning = _meaning(said, status)
+    said = _named(said, headers)
+    meaning = _lasting(_meaning(said, status), said)
     return _error(
         endpoint,
         said,
@@ -67,7 +68,7 @@ def of_status(
 
 def of_stream(endpoint: Endpoint, said: Complaint, *, partial: str, headers: Mapping[str, str]) -> CallError:
     """The error for a complaint that came after the status 200, whose own `retry-after` means nothing."""
-    meaning = _meaning(said, None)
+    meaning = _lasting(_meaning(said, None), said)
     return _error(
         endpoint,
         said,
@@ -148,6 +149,7 @@ _MOVED = _Meaning(Rejected, "has moved", "Set base_url to the new address")
 _OVERFLOW = _Meaning(ContextOverflow, "cannot read this much", "Shorten the history, or start a new session")
 _QUOTA = _Meaning(RateLimited, "has no credit or quota left for the key", "Check the account's billing")
 _BUSY = _Meaning(RateLimited, "asks to wait", retryable=True)
+_DAILY = _Meaning(RateLimited, "has no tokens left for today")
 _DOWN = _Meaning(Unavailable, "is not available", retryable=True)
 _SLOW = _Meaning(CallTimeout, "gave up waiting", retryable=True)
 _FILTER = _Meaning(Refused, "declined to answer")
@@ -160,6 +162,7 @@ _STATUSES: Mapping[int, _Meaning] = {
     408: _SLOW,
     409: _DOWN,
     413: _OVERFLOW,
+    424: _DOWN,
     425: _DOWN,
     429: _BUSY,
     498: _DOWN,
@@ -183,6 +186,10 @@ _NAMES: Mapping[str, _Meaning] = {
     "permission_error": _FORBIDDEN,
     "model_not_found": _MISSING,
     "not_found_error": _MISSING,
+    "ThrottlingException": _BUSY,
+    "UnrecognizedClientException": _AUTH,
+    "ExpiredTokenException": _AUTH,
+    "InvalidSignatureException": _AUTH,
 }
 # Names that are only worth something where there is no status.
 _WEAK_NAMES: Mapping[str, _Meaning] = {
@@ -191,11 +198,15 @@ _WEAK_NAMES: Mapping[str, _Meaning] = {
     "invalid_request_error": _REQUEST,
     "timeout_error": _SLOW,
     "timeout": _SLOW,
+    "ValidationException": _REQUEST,
+    "AccessDeniedException": _FORBIDDEN,
+    "ResourceNotFoundException": _MISSING,
+    "ModelTimeoutException": _SLOW,
 }
 _OVERFLOW_STATUSES = (None, 400, 413, 422, 500)
 _OVERFLOW_WORDS = re.compile(
     r"context (length|window|size)|maximum prompt length|prompt is too long|input is too long|too many tokens"
-    r"|reduce the length|token count .*exceeds the maximum|too large for model with",
+    r"|exceed context limit|reduce the length|token count .*exceeds the maximum|too large for model with",
     re.IGNORECASE,
 )
 _KEY_WORDS = re.compile(r"(incorrect|invalid) api.?key|api.?key (is )?(not valid|invalid)", re.IGNORECASE)
@@ -216,6 +227,17 @@ def _meaning(said: Complaint, status: int | None) -> _Meaning:
     if status is None:
         return _WEAK_NAMES.get(said.code) or _WEAK_NAMES.get(said.kind) or _DOWN
     return _STATUSES.get(status) or (_MOVED if status < 400 else _REQUEST if status < 500 else _DOWN)
+
+
+def _lasting(meaning: _Meaning, said: Complaint) -> _Meaning:
+    """The same, but a limit that holds for the rest of the day is not worth a wait."""
+    return _DAILY if meaning is _BUSY and "tokens per day" in said.words.lower() else meaning
+
+
+def _named(said: Complaint, headers: Mapping[str, str]) -> Complaint:
+    """The complaint with the name that AWS gives it in a header, as in `Name:http://…`."""
+    name = headers.get("x-amzn-errortype", "").partition(":")[0]
+    return replace(said, code=name) if name and not said.code else said
 
 
 def _is_overflow(said: Complaint, status: int | None) -> bool:

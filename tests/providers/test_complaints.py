@@ -103,3 +103,13 @@ def test_the_media_type_stands_alone():
 )
 def test_words_are_one_line_without_keys(text, shown):
     assert plain(text, secrets=("hunter2hunter2", "v")) == shown
+
+
+def test_aws_writes_its_message_with_a_capital_at_times():
+    assert complaint({"Message": "no access"}).words == "no access"
+
+
+def test_a_session_token_of_aws_is_cut_out_of_what_it_says_it_wanted_to_see():
+    said = "should have been 'host:x\nx-amz-security-token:IQoJb3JpZ2luX2VjEXAMPLE//////////==\n'"
+
+    assert plain(said) == "should have been 'host:x [hidden] '"

@@ -69,6 +69,7 @@ def test_each_status_has_its_class(status, kind, retryable):
         (400, Complaint(kind="exceed_context_size_error"), ContextOverflow),
         (400, Complaint(words="This model's maximum context length is 8192 tokens."), ContextOverflow),
         (400, Complaint(words="prompt is too long: 9 tokens > 8 maximum"), ContextOverflow),
+        (400, Complaint(words="input length and `max_tokens` exceed context limit: 8"), ContextOverflow),
         (400, Complaint(words="The input token count (9) exceeds the maximum"), ContextOverflow),
         (422, Complaint(words="Prompt contains 9 tokens, too large for model with 8"), ContextOverflow),
         (400, Complaint(words="max_tokens is too large; the maximum context length is 8"), Rejected),
@@ -283,3 +284,52 @@ def test_an_empty_answer_is_said_to_be_none():
         "model 'm' at api.example answered with no stated type, which is no reply; "
         "does base_url lead to the API?"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "words", "kind", "retryable"),
+    [
+        (400, "ValidationException", "bad", Rejected, False),
+        (400, "ValidationException", "Input is too long for requested model.", ContextOverflow, False),
+        (403, "AccessDeniedException", "no", AuthFailed, False),
+        (403, "UnrecognizedClientException", "no", AuthFailed, False),
+        (403, "ExpiredTokenException", "no", AuthFailed, False),
+        (404, "ResourceNotFoundException", "no", Rejected, False),
+        (408, "ModelTimeoutException", "slow", CallTimeout, True),
+        (424, "ModelErrorException", "oops", Unavailable, True),
+        (429, "ThrottlingException", "Too many tokens, please wait.", RateLimited, True),
+        (429, "ThrottlingException", "Too many tokens per day, please wait.", RateLimited, False),
+        (429, "ModelNotReadyException", "wait", RateLimited, True),
+        (500, "InternalServerException", "oops", Unavailable, True),
+        (503, "ServiceUnavailableException", "oops", Unavailable, True),
+    ],
+)
+def test_the_names_of_aws_stand_in_a_header(status, name, words, kind, retryable):
+    """Facts on Bedrock: `x-amzn-errortype: Name[:url]`; its "tokens per day" are not retried."""
+    header = f"{name}:http://internal.example/"
+    error = of_status(status, Complaint(words=words), x_amzn_errortype=header, x_amzn_requestid="r7")
+
+    assert (type(error), error.retryable) == (kind, retryable)
+    assert error.details["request_id"] == "r7"
+
+
+def test_a_key_that_was_refused_is_told_from_one_that_may_not():
+    refused = of_status(403, x_amzn_errortype="InvalidSignatureException")
+    assert "does not accept the key" in str(refused)
+    assert "does not allow this" in str(of_status(403, x_amzn_errortype="AccessDeniedException"))
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kind", "retryable"),
+    [
+        ("ThrottlingException", "Too many tokens, please wait.", RateLimited, True),
+        ("ValidationException", "bad", Rejected, False),
+        ("ValidationException", "Input is too long for requested model.", ContextOverflow, False),
+        ("AccessDeniedException", "no", AuthFailed, False),
+        ("424", "oops", Unavailable, True),
+    ],
+)
+def test_the_names_of_aws_mean_the_same_inside_a_stream(code, words, kind, retryable):
+    error = of_stream(code=code, words=words)
+
+    assert (type(error), error.retryable) == (kind, retryable)
