@@ -8,6 +8,9 @@ from pydantic import JsonValue
 
 from eai_mcp.messages import JsonObject
 
+DEEPEST = 128
+"""Levels of nesting in what is kept of others: the codec of our messages can write about twice as many."""
+
 
 def parsed(text: str | bytes) -> JsonValue:
     """The JSON value in `text`; NaN and the infinities, which JSON does not have, become null.
@@ -22,11 +25,24 @@ def strictly_parsed(text: str) -> JsonValue:
     """As `parsed`, but a number that JSON cannot write is an error too.
 
     Raises:
-        ValueError: It is not JSON, or it is nested too deep to read.
+        ValueError: It is not JSON, or it is nested too deep to keep.
     """
     value = _decoded(_STRICT, text)
+    if is_deep(value):
+        raise ValueError("nested too deep")
     # A \ud800 in the text becomes half a character, which nothing downstream could write.
     return _decoded(_STRICT, mended(json.dumps(value, ensure_ascii=False))) if "\\u" in text else value
+
+
+def is_deep(value: JsonValue) -> bool:
+    """Whether it is nested deeper than `DEEPEST`."""
+    layer = [value]
+    for _ in range(DEEPEST + 1):
+        within = [outer.values() if isinstance(outer, dict) else items(outer) for outer in layer]
+        layer = [inner for inners in within for inner in inners]
+        if not layer:
+            return False
+    return True
 
 
 def written(value: JsonValue) -> str:

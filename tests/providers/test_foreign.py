@@ -72,7 +72,7 @@ async def test_a_provider_of_ones_own_is_named_by_module_and_attribute(own, part
         ("own_provider_here:absent", "has no attribute 'absent'"),
         ("own_broken_here:build", "No module named 'no_such_module_at_all'"),
         ("own_leaving_here:build", "cannot be used (SystemExit: 7)"),
-        ("bedrok", "no provider 'bedrok'; known: local, "),
+        ("bedrok", "no provider 'bedrok'; known: anthropic, "),
     ],
 )
 def test_one_that_cannot_be_used_is_an_error_that_names_it(own, parts, provider, reason):

@@ -22,6 +22,15 @@ def test_numbers_that_json_does_not_have_become_null_or_an_error():
     assert wire.strictly_parsed('{"a": 1.5}') == {"a": 1.5}
 
 
+def test_what_is_nested_too_deep_to_be_kept_is_an_error_where_that_counts():
+    deep, deeper = "[" * 127 + '{"a": 1}' + "]" * 127, "[" * 128 + '{"a": 1}' + "]" * 128
+
+    assert wire.strictly_parsed(deep) == wire.parsed(deep)
+    with pytest.raises(ValueError, match="nested too deep"):
+        wire.strictly_parsed(deeper)
+    assert wire.is_deep(wire.parsed(deeper))
+
+
 def test_bytes_may_begin_with_a_byte_order_mark_and_hold_anything():
     assert wire.parsed(b'\xef\xbb\xbf{"a": "\xff"}') == {"a": "\ufffd"}
 
