@@ -11,7 +11,7 @@ import httpx2
 from eai_mcp.calls import Emit, ModelRequest, ModelResponse
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import Rejected
-from eai_mcp.providers import http, wire
+from eai_mcp.providers import http, prices, wire
 from eai_mcp.providers.asking import Asked, blamed
 from eai_mcp.providers.exchange import Decoder, Exchange, Refusal, Reply
 from eai_mcp.providers.failures import Endpoint
@@ -99,7 +99,9 @@ class HttpCall:
                 self._refused |= {_to_leave_out(refusal, sent, request)}
                 sent = self._form.asked(request, refused=self._refused)
         exchange.check()
-        return reply.response(served_by=self._model.name, model=self._model.model, warnings=sent.warnings)
+        wire_model = self._model.model
+        response = reply.response(served_by=self._model.name, model=wire_model, warnings=sent.warnings)
+        return await prices.with_cost(response, model=wire_model, url=self._form.url)
 
     async def _signed(self, sent: Asked, key: str | None) -> tuple[bytes, httpx2.Headers]:
         body = wire.written(sent.body).encode()
