@@ -23,8 +23,8 @@ def to_stderr(level: str, *, never_wait: bool = False) -> None:
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    if never_wait and sys.stderr is not None and sys.stderr is sys.__stderr__:
-        handler = Aside(sys.stderr.fileno())
+    if never_wait and sys.__stderr__ is not None and sys.stderr is sys.__stderr__:
+        handler = Aside(sys.__stderr__.fileno())
     logging.basicConfig(level=logging.WARNING, format=FORMAT, handlers=[handler])
     logging.getLogger("eai_mcp").setLevel(level.upper())
 
