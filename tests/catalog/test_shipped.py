@@ -4,13 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
+import anyio
+import httpx2
 import pytest
 
-from eai_mcp.calls import Samplers
+from eai_mcp.calls import Samplers, unheard
 from eai_mcp.catalog.catalog import Catalog, shipped
 from eai_mcp.catalog.entries import Model
+from eai_mcp.errors import Unavailable
+from eai_mcp.messages import assistant
+from eai_mcp.providers import BUILT_IN, Parts, adapter
+from tests.providers.answering import HELLO
 
 V3_FIELDS = {
     "name", "description", "personality", "scenario", "first_mes", "mes_example", "creator_notes",
@@ -35,8 +43,10 @@ def test_every_shipped_file_loads(ours):
 
 def test_the_shipped_names(ours):
     assert [model.name for model in ours.models()] == [
-        "claude_haiku", "claude_opus", "claude_sonnet", "deepseek", "gemini", "gpt4o", "gpt4o_mini", "groq",
-        "llama_cpp", "lm_studio", "local", "mistral", "ollama", "openrouter",
+        "azure", "bedrock", "claude_haiku", "claude_opus", "claude_opus_balanced", "claude_sonnet",
+        "deepseek", "echo", "gemini", "gemini_compatible", "gpt", "gpt4o", "gpt4o_mini", "gpt_mini", "groq",
+        "llama3", "llama_cpp", "llava", "lm_studio", "local", "mistral", "ollama", "openrouter", "together",
+        "vllm", "xai",
     ]  # fmt: skip
     assert [prompt.name for prompt in ours.prompts()] == ["analyst", "coder", "momoka"]
     assert [card.name for card in ours.cards()] == [
@@ -59,16 +69,80 @@ def test_the_default_model_needs_no_key(ours):
     assert "tiny" in local.description
 
 
+def test_every_adapter_has_a_model_that_shows_it(ours):
+    """Issue 3: a current file for each provider."""
+    assert {model.provider for model in ours.models()} == set(BUILT_IN)
+
+
+def test_the_names_of_the_original_are_there(ours):
+    """DESIGN section 7: shipped models keep the names of the original where they still exist."""
+    for name in ("deepseek", "gpt4o", "gpt4o_mini", "claude_opus", "claude_opus_balanced", "claude_sonnet",
+                 "llama3", "llava"):  # fmt: skip
+        assert ours.model(name).name == name
+
+
+def test_every_model_says_in_a_sentence_what_it_is_for(ours):
+    """Issue 3: each with a sentence on what it is for."""
+    for model in ours.models():
+        assert 30 <= len(model.description) <= 200, model.name
+        assert model.description.endswith("."), model.name
+
+
 def test_a_model_without_a_key_stays_on_this_machine(ours):
     for model in ours.models():
-        at_home = model.base_url is None or model.base_url.startswith("http://127.0.0.1:")
-        assert at_home == (model.api_key_env is None), model.name
-        assert model.description, model.name
+        # AWS has its own ways to tell who asks.
+        at_home = model.provider in ("local", "scripted") or str(model.base_url).startswith(
+            "http://127.0.0.1:"
+        )
+        assert at_home or model.provider == "bedrock" or model.api_key_env, model.name
+        assert not (at_home and model.api_key_env), model.name
+
+
+def test_a_file_that_has_to_be_filled_in_says_so_first():
+    for name in ("azure", "vllm"):
+        text = (shipped() / "models" / f"{name}.toml").read_text(encoding="utf-8")
+        assert text.startswith("# Fill in: "), name
 
 
 def test_models_that_refuse_samplers_are_shipped_without_any(ours):
-    for name in ("claude_opus", "claude_sonnet", "claude_haiku"):
-        assert ours.model(name).samplers == Samplers()
+    """facts: Claude from 4.7 on takes neither temperature nor top_p nor top_k."""
+    for model in ours.models():
+        if model.provider == "anthropic":
+            assert set(model.samplers.given()) <= {"reasoning_effort"}, model.name
+            assert model.quirks["samplers"] == [], model.name
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((shipped() / "models").iterdir())])
+async def test_every_shipped_model_can_be_asked(ours, name):
+    """Issue 3: each adapter takes every quirk of its files; keys are made up, and nothing is on a network."""
+    model = ours.model(name)
+    asked: list[httpx2.Request] = []
+
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        raise httpx2.ConnectError("All connection attempts failed")
+
+    environ = {
+        "AWS_REGION": "eu-west-1",
+        "AWS_BEARER_TOKEN_BEDROCK": "made-up",
+        model.api_key_env or "NO_KEY": "made-up",
+    }
+    async with (
+        httpx2.AsyncClient(transport=httpx2.MockTransport(refuse)) as client,
+        AsyncExitStack() as closing,
+    ):
+        call = adapter(model, Parts(environ=environ, client=lambda: client, closing=closing, cache=Path()))
+        if model.provider == "local":
+            return  # its server would have to be started: tests/providers/test_local.py
+        if model.provider == "scripted":
+            assert (await call(HELLO, unheard)).message == assistant("hello")
+            return
+        with anyio.fail_after(5), pytest.raises(Unavailable):
+            await call(HELLO, unheard)
+    (request,) = asked
+    is_keyed = any("made-up" in value for value in request.headers.values())
+    assert is_keyed == (request.url.scheme == "https")
+    assert is_keyed or request.url.host == "127.0.0.1"
 
 
 def test_every_prompt_says_what_it_is_for_and_is_short(ours):
