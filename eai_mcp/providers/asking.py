@@ -69,6 +69,7 @@ def blamed(said: Complaint, sent: Mapping[str, str]) -> str | None:
     """Our name of the sampler that a rejection is about, None when it is about something else."""
     fields = {name: path.rpartition(".")[2] for name, path in sent.items()}
     named = [name for name, path in sent.items() if said.param in (path, fields[name])]
+    named += [name for name, path in sent.items() if said.param.endswith(f".{path}")]
     named += [name for name, path in sent.items() if "." in path and path in said.words]
     named += [name for name, field in fields.items() if _mentions(said.words, field)]
     # A gateway's fields have names of their own, and the model behind it knows the usual ones.

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from eai_mcp.messages import Block, JsonObject, TextBlock, ThinkingBlock, ToolUseBlock
 from eai_mcp.providers import wire
-from eai_mcp.providers.openai_chat_tools import INVALID_JSON
+from eai_mcp.providers.wire import INVALID_JSON
 
 
 class Said:

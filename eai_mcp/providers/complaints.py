@@ -21,13 +21,15 @@ SHORTEST_SECRET = 8
 class Complaint:
     """One error in the provider's words.
 
-    `code` and `kind` are its machine names for it, `param` is the field of the request that it blames.
+    `code` and `kind` are its machine names for it, `param` is the field of the request that it blames,
+    `retry_after_s` is how long it asks to wait where it says so beside its words.
     """
 
     words: str = ""
     code: str = ""
     kind: str = ""
     param: str = ""
+    retry_after_s: float | None = None
 
 
 def complaint(body: JsonValue) -> Complaint:
@@ -41,11 +43,13 @@ def complaint(body: JsonValue) -> Complaint:
     metadata, code = wire.fields(said.get("metadata")), said.get("code")
     words, place = _words(body if isinstance(body, str) else inner if isinstance(inner, str) else said)
     kind = wire.string(wire.fields(said.get("details")).get("error_code")) or wire.string(said.get("type"))
+    noted = _noted(said.get("details"))
     return Complaint(
         words=_passed_on(metadata.get("raw")) or words,
         code=str(code) if isinstance(code, str | int) else "",
-        kind="content_filter" if "flagged_input" in metadata else kind,
-        param=wire.string(said.get("param")) or place,
+        kind="content_filter" if "flagged_input" in metadata else kind or noted.kind,
+        param=wire.string(said.get("param")) or place or noted.param,
+        retry_after_s=noted.retry_after_s,
     )
 
 
@@ -112,6 +116,25 @@ def _words(said: JsonValue) -> tuple[str, str]:
         found = wire.fields(said)
         said = found.get("message") or found.get("Message") or found.get("detail") or found.get("error")
     return "", ""
+
+
+def _noted(details: JsonValue) -> Complaint:
+    """What Google says beside its words: a list of values, each with the name of its type behind a slash.
+
+    Source: google/rpc/error_details.proto. The fields in it are written as in the proto files.
+    """
+    named = {
+        wire.string(note.get("@type")).rpartition("/")[2]: note
+        for note in map(wire.fields, wire.items(details))
+    }
+    delay = wire.string(named.get("google.rpc.RetryInfo", {}).get("retryDelay"))
+    blamed = wire.items(named.get("google.rpc.BadRequest", {}).get("fieldViolations"))
+    field = wire.string(wire.fields(blamed[0]).get("field")) if blamed else ""
+    return Complaint(
+        kind=wire.string(named.get("google.rpc.ErrorInfo", {}).get("reason")),
+        param=re.sub(r"_([a-z])", lambda found: found[1].upper(), field),
+        retry_after_s=(float(delay[:-1]) or None) if re.fullmatch(r"\d{1,9}(\.\d*)?s", delay) else None,
+    )
 
 
 def _first_mistake(mistakes: list[JsonValue]) -> tuple[str, str]:

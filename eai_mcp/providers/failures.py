@@ -60,7 +60,7 @@ def of_status(
         said,
         meaning,
         retryable=_should_retry(meaning, headers),
-        wait_s=retry_after_s(headers, now=now),
+        wait_s=retry_after_s(headers, now=now) or said.retry_after_s,
         status=status,
         request_id=request_id(headers),
     )
@@ -74,6 +74,7 @@ def of_stream(endpoint: Endpoint, said: Complaint, *, partial: str, headers: Map
         said,
         meaning,
         retryable=meaning.retryable,
+        wait_s=said.retry_after_s,
         partial=partial,
         request_id=request_id(headers),
     )
@@ -182,6 +183,7 @@ _NAMES: Mapping[str, _Meaning] = {
     "content_policy_violation": _FILTER,
     "moderation_blocked": _FILTER,
     "invalid_api_key": _AUTH,
+    "API_KEY_INVALID": _AUTH,
     "authentication_error": _AUTH,
     "permission_error": _FORBIDDEN,
     "model_not_found": _MISSING,

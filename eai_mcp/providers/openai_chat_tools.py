@@ -7,9 +7,7 @@ from pydantic import JsonValue
 
 from eai_mcp.messages import JsonObject, ToolUseBlock
 from eai_mcp.providers import wire
-
-INVALID_JSON = "__invalid_json__"
-"""The only key of a tool's input that was not a JSON object; its value is the text as it came."""
+from eai_mcp.providers.wire import INVALID_JSON
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from eai_mcp.messages import Block, JsonObject, TextBlock, ThinkingBlock, ToolUseBlock
 from eai_mcp.providers import wire
-from eai_mcp.providers.openai_chat_tools import INVALID_JSON
+from eai_mcp.providers.wire import INVALID_JSON
 
 
 class Output:

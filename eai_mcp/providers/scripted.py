@@ -51,9 +51,9 @@ from eai_mcp.messages import (
     Usage,
 )
 from eai_mcp.providers import Parts, wire
-from eai_mcp.providers.openai_chat_tools import INVALID_JSON
 from eai_mcp.providers.scripted_choice import chosen
 from eai_mcp.providers.scripted_script import Code, Fail, Pace, Reply, Script, Tool, script_of
+from eai_mcp.providers.wire import INVALID_JSON
 
 ENDLESS_PAUSE_S = 0.05
 """Between the pieces of an endless reply that names no pause: a stream without any would fill the memory."""

@@ -8,6 +8,9 @@ from pydantic import JsonValue
 
 from eai_mcp.messages import JsonObject
 
+INVALID_JSON = "__invalid_json__"
+"""The only key of a tool's input that was not a JSON object; its value is the text as it came."""
+
 DEEPEST = 128
 """Levels of nesting in what is kept of others: the codec of our messages can write about twice as many."""
 

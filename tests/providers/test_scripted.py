@@ -19,8 +19,8 @@ from eai_mcp.messages import (
     assistant,
     user,
 )
-from eai_mcp.providers.openai_chat_tools import INVALID_JSON
 from eai_mcp.providers.scripted import MOST_COUNTED
+from eai_mcp.providers.wire import INVALID_JSON
 from tests.providers.scripting import answer, asking, call, failure, heard, reply
 
 
