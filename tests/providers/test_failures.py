@@ -1,4 +1,5 @@
 import email.utils
+from typing import Any
 
 import httpx2
 import pytest
@@ -27,7 +28,7 @@ def of_status(status: int, said: Complaint | None = None, **headers: str):
     )
 
 
-def of_stream(**said: str):
+def of_stream(**said: Any):
     return failures.of_stream(HERE, Complaint(**said), partial="so far", headers={"x-request-id": "r1"})
 
 
