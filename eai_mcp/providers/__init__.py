@@ -18,7 +18,7 @@ from eai_mcp.providers import foreign
 if TYPE_CHECKING:
     import httpx2
 
-BUILT_IN = ("anthropic", "bedrock", "local", "openai_chat", "openai_responses", "scripted")
+BUILT_IN = ("anthropic", "bedrock", "gemini", "local", "openai_chat", "openai_responses", "scripted")
 # What else has to be there before a provider's models can answer, apart from a key.
 NEEDS = {"bedrock": "eai_mcp.providers.bedrock_auth", "local": "eai_mcp.providers.local_status"}
 

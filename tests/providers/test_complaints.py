@@ -63,6 +63,32 @@ def test_an_input_that_a_gateway_flagged_counts_as_filtered():
 
 
 @pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        ([{"@type": "RetryInfo", "retryDelay": "34.4s"}], Complaint(words="x", retry_after_s=34.4)),
+        ([{"@type": "RetryInfo", "retryDelay": "9s"}], Complaint(words="x", retry_after_s=9.0)),
+        ([{"@type": "RetryInfo", "retryDelay": "0s"}], Complaint(words="x")),
+        ([{"@type": "RetryInfo", "retryDelay": "soon"}], Complaint(words="x")),
+        ([{"@type": "RetryInfo"}, 7, {}], Complaint(words="x")),
+        ([{"@type": "ErrorInfo", "reason": "API_KEY_INVALID"}], Complaint(words="x", kind="API_KEY_INVALID")),
+        (
+            [{"@type": "BadRequest", "fieldViolations": [{"field": "generation_config.top_k"}]}],
+            Complaint(words="x", param="generationConfig.topK"),
+        ),
+        ([{"@type": "BadRequest", "fieldViolations": [7]}], Complaint(words="x")),
+        ([{"@type": "BadRequest", "fieldViolations": []}], Complaint(words="x")),
+    ],
+)
+def test_what_google_says_beside_its_words_counts_too(details, said):
+    """Facts, section 6: 429 carries `RetryInfo.retryDelay` ("34.4s") in details and no header."""
+    for note in details:
+        if isinstance(note, dict) and note:
+            note["@type"] = f"type.googleapis.com/google.rpc.{note['@type']}"
+
+    assert complaint({"error": {"message": "x", "details": details}}) == said
+
+
+@pytest.mark.parametrize(
     ("body", "content_type", "shown"),
     [
         (b"<html><title>502 &amp;\n down</title><b>key</b>", "text/html", "a page titled '502 & down'"),

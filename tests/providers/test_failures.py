@@ -77,6 +77,7 @@ def test_each_status_has_its_class(status, kind, retryable):
         (400, Complaint(code="content_filter"), Refused),
         (400, Complaint(words="Incorrect API key provided"), AuthFailed),
         (400, Complaint(words="API key not valid. Please pass a valid API key."), AuthFailed),
+        (400, Complaint(words="API key expired.", kind="API_KEY_INVALID"), AuthFailed),
         (404, Complaint(code="model_not_found"), Rejected),
         (413, Complaint(code="rate_limit_exceeded", kind="tokens"), ContextOverflow),
         (500, Complaint(kind="invalid_request_error"), Unavailable),
@@ -110,6 +111,16 @@ def test_a_wait_that_is_asked_for_is_told_in_whole_seconds():
         "model 'm' at api.example asks to wait (HTTP 429): Rate limit reached. Try again in 7 s"
     )
     assert error.retry_after_s == 7.0
+
+
+def test_a_wait_may_stand_in_the_body_but_a_header_counts_more():
+    """Facts, section 6: 429 carries `RetryInfo.retryDelay` ("34.4s") in details and no header."""
+    said = Complaint(code="429", retry_after_s=34.4)
+
+    assert of_status(429, said).retry_after_s == 34.4
+    assert of_status(429, said, retry_after="7").retry_after_s == 7.0
+    assert of_status(400, said).retry_after_s is None
+    assert of_stream(code="429", retry_after_s=34.4).retry_after_s == 34.4
 
 
 @pytest.mark.parametrize(
