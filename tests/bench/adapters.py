@@ -10,10 +10,12 @@ read, at most a third of the SDK.
 import argparse
 import json
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +24,10 @@ from typing import Any, TypeAlias
 
 import anthropic
 import anyio
+import boto3  # type: ignore[import-untyped]  # it has no types of its own
 import httpx2
 import openai
+from google import genai
 
 from eai_mcp import providers
 from eai_mcp.calls import ModelRequest, unheard
@@ -98,7 +102,9 @@ def serve(port_file: str) -> None:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
+            is_aws = self.path.startswith("/bedrock/")
+            kind = "application/vnd.amazon.eventstream" if is_aws else "text/event-stream"
+            self.send_header("content-type", kind)
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
             for piece in [*BYTES[self.path.split("/")[1]], b""]:
@@ -202,6 +208,44 @@ def anthropic_messages(base: str, client: httpx2.AsyncClient) -> Read:
     return read
 
 
+def gemini(base: str, client: httpx2.AsyncClient) -> Read:
+    """Google's SDK."""
+    options = genai.types.HttpOptions(base_url=base, httpx_async_client=client)
+    sdk = genai.Client(api_key="k", http_options=options)
+
+    async def read() -> object:
+        stream = await sdk.aio.models.generate_content_stream(model="wire-1", contents="hello")
+        said = [chunk.text or "" async for chunk in stream]
+        assert "".join(said) == TEXT
+        return said
+
+    return read
+
+
+def bedrock(base: str, client: httpx2.AsyncClient) -> Read:
+    """AWS's SDK, which has a connection pool of its own and blocks."""
+    sdk = boto3.client(
+        "bedrock-runtime",
+        endpoint_url=base,
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="s",
+    )
+    question: Any = [{"role": "user", "content": [{"text": "hello"}]}]
+
+    async def read() -> object:
+        answer = sdk.converse_stream(modelId="wire-1", messages=question)
+        said = [
+            each["contentBlockDelta"]["delta"]["text"]
+            for each in answer["stream"]
+            if "contentBlockDelta" in each
+        ]
+        assert "".join(said) == TEXT
+        return said
+
+    return read
+
+
 def chat_bytes() -> Iterator[bytes]:
     """A stream of Chat Completions."""
     frame = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "wire-1"}
@@ -270,6 +314,31 @@ def gemini_bytes() -> Iterator[bytes]:
         yield event({"candidates": [candidate], "usageMetadata": used, "modelVersion": "wire-1"})
 
 
+def bedrock_bytes() -> Iterator[bytes]:
+    """A stream of ConverseStream."""
+    yield frame("messageStart", {"role": "assistant"})
+    for piece in PIECES:
+        yield frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}})
+    yield frame("contentBlockStop", {"contentBlockIndex": 0})
+    yield frame("messageStop", {"stopReason": "end_turn"})
+    used = {"inputTokens": 1, "outputTokens": 200, "totalTokens": 201}
+    yield frame("metadata", {"usage": used, "metrics": {"latencyMs": 1}})
+
+
+def frame(name: str, value: Mapping[str, Any]) -> bytes:
+    """An AWS event-stream message."""
+    told = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+    headers = b"".join(
+        bytes([len(key)]) + key.encode() + b"\x07" + struct.pack(">H", len(text)) + text.encode()
+        for key, text in told.items()
+    )
+    payload = json.dumps(value).encode()
+    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
+    prelude += struct.pack(">I", zlib.crc32(prelude))
+    message = prelude + headers + payload
+    return message + struct.pack(">I", zlib.crc32(message))
+
+
 def event(value: Mapping[str, Any], name: str = "") -> bytes:
     """A server-sent event."""
     return (f"event: {name}\n" if name else "").encode() + f"data: {json.dumps(value)}\n\n".encode()
@@ -282,13 +351,15 @@ BYTES = {
         "openai_responses": responses_bytes,
         "anthropic": anthropic_bytes,
         "gemini": gemini_bytes,
+        "bedrock": bedrock_bytes,
     }.items()
-    if name in providers.BUILT_IN
 }
 SDKS = {
     "openai_chat": openai_chat,
     "openai_responses": openai_responses,
     "anthropic": anthropic_messages,
+    "gemini": gemini,
+    "bedrock": bedrock,
 }
 
 if __name__ == "__main__":
