@@ -149,20 +149,20 @@ class Reply:
         return failures.of_stream(self._endpoint, said, partial=self.text, headers=self.headers)
 
     def _count(self, chunk: JsonObject, choice: JsonObject) -> None:
-        groq = wire.fields(chunk.get("x_groq"))
-        used = next(filter(None, (wire.fields(place.get("usage")) for place in (chunk, groq, choice))), None)
-        if used:
-            self._usage = usage_of(used)
+        for place in (chunk, wire.fields(chunk.get("x_groq")), choice):
+            if used := wire.fields(place.get("usage")):
+                self._usage = usage_of(used)
+                return
 
     def _heard(self, delta: JsonObject) -> Iterator[StreamEvent]:
         # Some servers say the same under both names.
-        yield from self._thought(
-            wire.string(delta.get("reasoning_content")) or wire.string(delta.get("reasoning"))
-        )
+        if thought := wire.string(delta.get("reasoning_content")) or wire.string(delta.get("reasoning")):
+            yield from self._thought(thought)
         for detail in wire.items(delta.get("reasoning_details")):
             self._add_detail(wire.fields(detail))
         content = delta.get("content")
-        yield from self._said(wire.string(content))
+        if said := wire.string(content):
+            yield from self._said(said)
         for part in wire.items(content):
             yield from self._part(wire.fields(part))
         if refusal := wire.string(delta.get("refusal")):
@@ -233,8 +233,9 @@ class Reply:
 
     def _state(self, model: str, *, with_tools: bool) -> ProviderState | None:
         name = self._quirks.reasoning_back
-        if name == "reasoning_details" and self._details:
-            return ProviderState(PROVIDER, model, {name: self._details})
+        if name == "reasoning_details" and self._details and not wire.is_deep(self._details):
+            # To JSON and back, because what was sent may hold what cannot be written: half a character, say.
+            return ProviderState(PROVIDER, model, {name: wire.parsed(wire.written(self._details))})
         if name == "reasoning_content" and with_tools:
             return ProviderState(PROVIDER, model, {name: str(self._thinking)})
         return None

@@ -113,7 +113,7 @@ def test_a_host_that_only_sounds_like_azure_is_not_azure():
 def test_samplers_are_sent_as_the_endpoint_names_them_and_zero_is_a_value():
     """Issue 3: all samplers of `talk`, and a warning in the result when something could not be said.
 
-    Facts 8: the Responses API has no stop, seed, penalties, top_k at all."""
+    Issue 3: the Responses API has no stop, seed, penalties, top_k at all."""
     told = sent(
         Samplers(
             temperature=0.0,
@@ -258,7 +258,7 @@ async def test_a_reply_that_does_not_stream_is_taken_whole():
     ],
 )  # fmt: skip
 async def test_a_success_that_is_no_reply_is_an_error(response, words):
-    """Facts 1: also a plain 200 with an HTML or text body, from proxies."""
+    """Issue 3: also a plain 200 with an HTML or text body, from proxies."""
     assert words in str(await failure(Unavailable, Answers(response)))
 
 

@@ -144,7 +144,7 @@ def test_a_reply_is_the_same_wherever_its_bytes_are_split(data, seed):
 @settings(max_examples=150)
 @given(events=replies())
 def test_the_pieces_alone_say_as_much_as_what_comes_whole_in_the_end(events):
-    """Facts 3: the answer is in the terminal event; where its `output` is empty, in what came before."""
+    """Issue 3: the answer is in the terminal event; where its `output` is empty, in what came before."""
     *before, last = events
     last["response"] |= {"status": "completed", "output": []}
     pieces = [event for event in before if event["type"] != "response.output_item.done"]

@@ -120,7 +120,7 @@ def test_an_id_that_openai_refuses_is_changed_alike_in_call_and_result(own):
 async def test_reasoning_goes_back_unchanged_right_before_its_call():
     """Issue 3: reasoning that goes back unchanged in tool turns (encrypted items).
 
-    Facts 9: every output item of the turn in order: `reasoning` with `encrypted_content` right before its
+    Issue 3: every output item of the turn in order: `reasoning` with `encrypted_content` right before its
     `function_call`."""
     items: Any = [
         thought("why", sealed="one", id="rs_1"),
@@ -156,7 +156,7 @@ async def test_on_another_model_or_provider_the_words_are_kept_and_the_reasoning
 
 @pytest.mark.parametrize("phase", [None, "final_answer"])
 async def test_reasoning_that_did_not_come_in_full_stays_away_with_the_ids_that_need_it(phase):
-    """Facts 9: a reasoning item without its follower, or the reverse, is a 400."""
+    """Issue 3: a reasoning item without its follower, or the reverse, is a 400."""
     items = [thought("why", sealed=None), message("ok", phase=phase)]
     response, _ = await told(ended(*items))
 
@@ -169,7 +169,7 @@ async def test_reasoning_that_did_not_come_in_full_stays_away_with_the_ids_that_
 
 
 async def test_reasoning_in_the_open_goes_back_too():
-    """Facts 3: `response.reasoning_text` (open models): nothing is encrypted there."""
+    """Issue 3: `response.reasoning_text` (open models): nothing is encrypted there."""
     opened = thought(sealed="", content=[{"type": "reasoning_text", "text": "why"}])
     response, _ = await told(ended(opened, use()))
 
@@ -178,7 +178,7 @@ async def test_reasoning_in_the_open_goes_back_too():
 
 
 async def test_reasoning_at_the_end_of_a_reply_that_was_cut_off_does_not_go_back():
-    """Facts 9: a reasoning item without its follower is a 400."""
+    """Issue 3: a reasoning item without its follower is a 400."""
     cut: Any = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
     first = [thought(id="rs_1"), message("ok")]
 

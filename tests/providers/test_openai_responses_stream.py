@@ -34,7 +34,7 @@ CUT: Any = {"status": "incomplete", "incomplete_details": {"reason": "max_output
 
 
 async def test_a_reply_streams_and_comes_back_whole():
-    """Facts 3: the stream, from `response.created` to `response.completed`; facts 1: usage in one meaning."""
+    """Issue 3: the stream, from `response.created` to `response.completed`; Issue 3: usage in one meaning."""
     response, heard = await told(
         CREATED,
         added(message()),
@@ -71,7 +71,7 @@ async def test_usage_may_be_absent_or_odd(used, usage):
 
 
 async def test_reasoning_is_heard_in_paragraphs_before_the_words():
-    """Issue 3: thinking. Facts 3: `response.reasoning_summary_part/_text`."""
+    """Issue 3: thinking. Issue 3: `response.reasoning_summary_part/_text`."""
     summary: Any = {"kind": "reasoning_summary_text"}
     response, heard = await told(
         added(thought(sealed="part")),
@@ -94,7 +94,7 @@ async def test_reasoning_is_heard_in_paragraphs_before_the_words():
 
 
 async def test_calls_are_announced_and_come_in_order():
-    """Issue 3: tool use single and parallel in order. Facts 3: `call_id` links, `id` does not."""
+    """Issue 3: tool use single and parallel in order. Issue 3: `call_id` links, `id` does not."""
     arguments: Any = {"kind": "function_call_arguments"}
     response, heard = await told(
         added(use("look", "", "call_1")),
@@ -110,13 +110,13 @@ async def test_calls_are_announced_and_come_in_order():
         ToolUseBlock("call_1", "look", {"a": 1}),
         ToolUseBlock("call_2", "find", {}),
     )
-    # Facts 1: tools, or `completed` with calls present (Responses always).
+    # Issue 3: tools, or `completed` with calls present (Responses always).
     assert response.stop == "tools"
 
 
 @pytest.mark.parametrize("output", [{"output": []}, {"output": None}])
 async def test_where_the_last_event_does_not_repeat_the_output_its_items_count(output):
-    """Facts 3: if its `output` is empty (some gateways) from the `output_item.done` events."""
+    """Issue 3: if its `output` is empty (some gateways) from the `output_item.done` events."""
     items = [thought("why"), message("a"), use()]
     response, _ = await told(*[done(item, index) for index, item in enumerate(items)], ended(**output))
 
@@ -172,7 +172,7 @@ async def test_pieces_of_what_was_never_announced_count_as_well():
 
 
 async def test_ids_that_change_from_event_to_event_do_not_part_an_item():
-    """Facts 3: ids of one item may differ from event to event: link by `output_index`."""
+    """Issue 3: ids of one item may differ from event to event: link by `output_index`."""
     response, _ = await told(
         added(message(id="one")),
         said("a", item_id="two"),
@@ -203,7 +203,7 @@ async def test_items_without_an_index_are_told_apart_by_their_ids():
 
 
 async def test_the_encrypted_thought_of_the_item_survives_a_last_event_without_it():
-    """Facts 3: encrypted reasoning is whole only in `output_item.done`."""
+    """Issue 3: encrypted reasoning is whole only in `output_item.done`."""
     sealed = thought("why")
     for last in (thought("why", sealed=None), thought("why", sealed="")):
         response, _ = await told(done(sealed), done(use(), 1), ended(last, use()))
@@ -221,7 +221,7 @@ async def test_the_last_event_is_the_truth_and_what_was_not_heard_before_is_hear
 
 
 async def test_unknown_events_and_items_are_passed_over():
-    """Issue 3: unknown events and fields are skipped. Facts 3: `keepalive`, server-tool events."""
+    """Issue 3: unknown events and fields are skipped. Issue 3: `keepalive`, server-tool events."""
     search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
     response, heard = await told(
         {"type": "keepalive", "sequence_number": 3},
@@ -250,7 +250,7 @@ async def test_events_without_a_type_go_by_their_names():
 
 
 async def test_messages_of_several_phases_stay_apart():
-    """Facts 3: `message` (`phase: commentary|final_answer` since 5.5)."""
+    """Issue 3: `message` (`phase: commentary|final_answer` since 5.5)."""
     items = [message("I look", phase="commentary"), message("Found", phase="final_answer")]
     response, _ = await told(said("I look"), said("Found", 1), ended(*items))
 
@@ -261,7 +261,7 @@ async def test_messages_of_several_phases_stay_apart():
 
 @pytest.mark.parametrize("reason", ["max_output_tokens", "max_messages", None])
 async def test_a_reply_at_its_limit_says_so(reason):
-    """Facts 1: length: `incomplete` with `max_output_tokens`."""
+    """Issue 3: length: `incomplete` with `max_output_tokens`."""
     details = reason and {"reason": reason}
     response, _ = await told(ended(message("a"), status="incomplete", incomplete_details=details))
 
@@ -277,7 +277,7 @@ async def test_a_call_that_was_cut_off_is_dropped_with_a_warning():
 
 
 async def test_a_refusal_is_text_with_a_stop_of_its_own():
-    """Facts 3: `message` (parts `output_text`, `refusal`)."""
+    """Issue 3: `message` (parts `output_text`, `refusal`)."""
     response, heard = await told(
         said("I can", kind="refusal"), said("not.", kind="refusal"), ended(declined("I cannot."))
     )
@@ -287,7 +287,7 @@ async def test_a_refusal_is_text_with_a_stop_of_its_own():
 
 
 async def test_a_filter_that_cuts_in_leaves_what_was_said_and_one_that_leaves_nothing_is_an_error():
-    """Facts 3: `incomplete_details.reason` max_output_tokens or content_filter."""
+    """Issue 3: `incomplete_details.reason` max_output_tokens or content_filter."""
     cut: Any = {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
     response, _ = await told(ended(message("a"), **cut))
     assert (response.stop, response.message) == ("refusal", assistant("a"))
@@ -316,7 +316,7 @@ async def test_a_filter_that_cuts_in_leaves_what_was_said_and_one_that_leaves_no
     ],
 )  # fmt: skip
 async def test_an_error_inside_the_stream_is_an_error_with_the_text_so_far(broken, kind):
-    """Issue 3: errors inside a 200. Facts 1: `error` event, flat or nested, or `response.failed`."""
+    """Issue 3: errors inside a 200. Issue 3: `error` event, flat or nested, or `response.failed`."""
     with pytest.raises(CallError, match="boom") as caught:
         await told(said("so far"), broken)
 
@@ -364,7 +364,7 @@ async def test_calls_without_an_id_or_with_the_same_one_get_ids_of_their_own():
     ],
 )
 async def test_arguments_that_are_no_object_are_kept_as_they_came(arguments, given):
-    """Facts 2: `arguments` is a JSON string and can be invalid JSON: report, do not crash."""
+    """Issue 3: `arguments` is a JSON string and can be invalid JSON: report, do not crash."""
     response, _ = await told(ended(use("look", arguments)))
 
     assert response.message.content == (ToolUseBlock("call_1", "look", given),)
