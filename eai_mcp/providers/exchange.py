@@ -229,10 +229,12 @@ class Exchange:
 
     def _shorten(self) -> None:
         """From the first piece on that finished the reply: some servers send comments for ever."""
+        if not (self._reply.is_done or self._reply.is_finished):
+            return
         now = anyio.current_time()
         if self._reply.is_done:
             self._limit = min(self._limit, now + DRAIN_S)
-        elif self._reply.is_finished:
+        else:
             self._finished_at = self._finished_at or now
             self._limit = min(self._limit, self._finished_at + self._tail_s)
         self.scope.deadline = self._limit

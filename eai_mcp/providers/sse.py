@@ -49,28 +49,28 @@ class Decoder:
         events: list[Event] = []
         for line in chunk.splitlines(keepends=True):  # of bytes: at CR, LF and CRLF only
             content = line.rstrip(b"\r\n")
-            self._measure(len(content))
-            self._line += content
-            if len(content) < len(line):
-                events += self._end_of_line()
+            size = self._size + len(self._line) + len(content)
+            if size > self._longest:
+                raise self._too_long(size)
+            if len(content) == len(line):
+                self._line += content
+            else:
+                events += self._end_of_line(content)
         return events
 
     def close(self) -> list[Event]:
         """The event that the end of the stream completes, where the empty line after it is missing."""
-        return self._end_of_line() + self._end_of_event()
+        return self._end_of_line(b"") + self._end_of_event()
 
-    def _measure(self, more: int) -> None:
-        actual = self._size + len(self._line) + more
-        if actual > self._longest:
-            raise LimitExceeded(
-                f"an event of the stream is longer than {self._longest} bytes",
-                limit=self._longest,
-                actual=actual,
-            )
+    def _too_long(self, size: int) -> LimitExceeded:
+        return LimitExceeded(
+            f"an event of the stream is longer than {self._longest} bytes", limit=self._longest, actual=size
+        )
 
-    def _end_of_line(self) -> list[Event]:
-        line = bytes(self._line)
-        self._line.clear()
+    def _end_of_line(self, line: bytes) -> list[Event]:
+        if self._line:
+            line = bytes(self._line) + line
+            self._line.clear()
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BOM)
