@@ -8,7 +8,7 @@ This is the Python API too: the server and the command line do nothing that cann
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,10 @@ from eai_mcp import observe, providers
 from eai_mcp.calls import Call
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat.registry import Limits, Registry
+from eai_mcp.chat import window
+from eai_mcp.chat.registry import Registry
 from eai_mcp.settings import Settings
-from eai_mcp.store.memory import MemoryStore
+from eai_mcp.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     import httpx2
@@ -49,12 +50,13 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
 
     Nothing is read, connected or started before its first use.
     """
-    store = MemoryStore()
+    store = SqliteStore(settings.store)
     catalog = Catalog.standard(
         models=settings.models, prompts=settings.prompts, cards=settings.cards, config=settings.config
     )
     closing = AsyncExitStack()
-    async with unwrapped(), anyio.create_task_group() as tasks:
+    # The store is closed last of all: cancelled turns are still saved.
+    async with aclosing(store), unwrapped(), anyio.create_task_group() as tasks:
         parts = providers.Parts(
             environ=settings.environ,
             client=_Client(closing),
@@ -69,7 +71,7 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
             call_for=_Calls(parts),
             tasks=tasks,
             default_model=settings.model,
-            limits=Limits(turn_s=settings.turn_limit_s, message_bytes=settings.message_bytes),
+            limits=settings.limits,
             observe=observer,
         )
         try:
@@ -78,7 +80,6 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + CLOSING_LIMIT_S):
                 await registry.aclose()
                 await closing.aclose()
-                await store.aclose()
             tasks.cancel_scope.cancel()
 
 
@@ -111,7 +112,7 @@ class _Client:
 
 @dataclass(slots=True)
 class _Calls:
-    """The call that reaches each model, made at its first use and again when its file changed."""
+    """The call that reaches each model, within its window; made anew when its file changed."""
 
     parts: providers.Parts
     made: dict[str, tuple[Model, Call]] = field(default_factory=dict)
@@ -119,5 +120,8 @@ class _Calls:
     def __call__(self, model: Model) -> Call:
         known = self.made.get(model.name)
         if known is None or known[0] != model:
-            known = self.made[model.name] = (model, providers.adapter(model, self.parts))
+            known = self.made[model.name] = (
+                model,
+                window.Fitted(providers.adapter(model, self.parts), model),
+            )
         return known[1]

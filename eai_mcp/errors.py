@@ -9,10 +9,13 @@
     ├── SessionError
     │   ├── SessionBusy         another turn is running
     │   ├── NoTask              nothing runs that could be stopped
-    │   └── NotFound            no such session, turn or position
+    │   ├── NotFound            no such session, turn or position
+    │   ├── AlreadyExists       a session of that name
+    │   └── CannotClose         the session that is always there
     ├── StoreError
     │   ├── Conflict            changed, or taken over, by somebody else
-    │   └── StorageFull         the disk or the quota is used up
+    │   ├── StorageFull         the disk or the quota is used up
+    │   └── StorageUnavailable  the file cannot be opened, read or written
     ├── CallError               the model could not be reached, or refused
     │   ├── MissingKey          no API key in the environment
     │   ├── AuthFailed          the provider does not take the key
@@ -139,6 +142,18 @@ class NotFound(SessionError):
     code = "not_found"
 
 
+class AlreadyExists(SessionError):
+    """There is a session of that name."""
+
+    code = "already_exists"
+
+
+class CannotClose(SessionError):
+    """The default session is always there."""
+
+    code = "cannot_close_default"
+
+
 class StoreError(EaiError):
     """The store could not keep what it was given."""
 
@@ -155,6 +170,13 @@ class StorageFull(StoreError):
     """There is no space left; nothing that was acknowledged is lost."""
 
     code = "storage_full"
+    retryable = True
+
+
+class StorageUnavailable(StoreError):
+    """The file with the sessions cannot be opened, read or written; `path` in the details."""
+
+    code = "storage_unavailable"
     retryable = True
 
 

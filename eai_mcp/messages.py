@@ -5,11 +5,15 @@ Equal content means equal objects; ids, times and owners live in the store. In J
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import pydantic
 from pydantic import JsonValue
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 
@@ -151,6 +155,27 @@ def assistant(text: str, *, partial: bool = False) -> Message:
 def without_state(message: Message) -> Message:
     """The same message as any other provider may see it."""
     return message if message.state is None else replace(message, state=None)
+
+
+def told(value: "DataclassInstance") -> JsonObject:
+    """The fields of a flat value that are known."""
+    named = ((field, getattr(value, field)) for field in value.__dataclass_fields__)
+    return {name: known for name, known in named if known is not None}
+
+
+INTERRUPTED = "interrupted before it was finished"
+
+
+def closing(messages: Sequence[Message], reason: str = INTERRUPTED) -> tuple[Message, ...]:
+    """What must follow `messages` so that each tool use in them has its result: a failed one, or nothing.
+
+    Only the last message can lack results, for results stand right behind their uses.
+    """
+    if not messages or messages[-1].role != "assistant":
+        return ()
+    uses = [block.id for block in messages[-1].content if isinstance(block, ToolUseBlock)]
+    results = tuple(ToolResultBlock(use, (TextBlock(reason),), failed=True) for use in uses)
+    return (Message("user", results),) if results else ()
 
 
 @functools.cache

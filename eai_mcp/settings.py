@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
+from eai_mcp.chat.limits import Limits
 from eai_mcp.errors import ConfigError
 
 DEFAULT_MODEL = "local"
+MEMORY = "memory:"
+STORE = "sessions.db"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -16,14 +20,17 @@ TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 class Settings:
     """Every choice, with the environment variable that makes it where there is one.
 
+    `store` is the file with the sessions, None to forget them (EAI_MCP_STORE: a path, or `memory:`).
     `model` answers where nothing else is named (EAI_MCP_MODEL). `models`, `prompts` and `cards` are folders
     to look into before the user's own and the shipped ones. `cache` keeps downloads (EAI_MCP_CACHE), `config`
     has the user's own folders (EAI_MCP_CONFIG), `offline` forbids downloads (EAI_MCP_OFFLINE), `gguf` is a
     weights file for the model `local` (EAI_MCP_GGUF). `inline_wait_s` is how long a tool call waits for a
-    reply when its caller sets no limit: most clients give up at 60 s. `environ` is where API keys are looked
-    up: the environment, and below it the lines of a file that EAI_MCP_KEYS names.
+    reply when its caller sets no limit: most clients give up at 60 s. `on_disconnect` says what becomes of a
+    turn whose caller cancels or leaves. `limits` hold turns and sessions. `environ` is where API keys are
+    looked up: the environment, and below it the lines of a file that EAI_MCP_KEYS names.
     """
 
+    store: Path | None = field(default_factory=lambda: _data_folder() / STORE)
     model: str = DEFAULT_MODEL
     models: tuple[Path, ...] = ()
     prompts: tuple[Path, ...] = ()
@@ -33,8 +40,8 @@ class Settings:
     offline: bool = False
     gguf: Path | None = None
     inline_wait_s: float = 45.0
-    turn_limit_s: float = 1800.0
-    message_bytes: int = 8 * 1024 * 1024
+    on_disconnect: Literal["detach", "interrupt"] = "detach"
+    limits: Limits = Limits()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -51,14 +58,34 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
     settings = Settings(environ=environ, offline=_flag(environ, "EAI_MCP_OFFLINE"))
     paths = {"cache": "EAI_MCP_CACHE", "config": "EAI_MCP_CONFIG", "gguf": "EAI_MCP_GGUF"}
     chosen = {name: whole_path(key, environ[key]) for name, key in paths.items() if environ.get(key)}
+    store = environ.get("EAI_MCP_STORE")
     return Settings(
         environ=environ,
+        store=store_named("EAI_MCP_STORE", store) if store else settings.store,
         offline=settings.offline,
         model=environ.get("EAI_MCP_MODEL") or settings.model,
         cache=chosen.get("cache", settings.cache),
         config=chosen.get("config", settings.config),
         gguf=chosen.get("gguf"),
     )
+
+
+def store_named(name: str, text: str) -> Path | None:
+    """Where the sessions are: a file, or None for `memory:`.
+
+    Raises:
+        ConfigError: It is no file that could be.
+    """
+    if text == MEMORY:
+        return None
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.isalnum():
+        raise ConfigError(
+            f"{name} must be the path of a file, or {MEMORY} to forget the sessions; {scheme} is not"
+            " supported",
+            field=name,
+        )
+    return whole_path(name, text)
 
 
 def whole_path(name: str, text: str | Path) -> Path:
@@ -71,6 +98,10 @@ def whole_path(name: str, text: str | Path) -> Path:
         return Path(text).expanduser().absolute()
     except (RuntimeError, OSError) as error:  # no such home, or the current folder is gone
         raise ConfigError(f"{name} leads nowhere: {text}; name a whole path", field=name) from error
+
+
+def _data_folder() -> Path:
+    return platformdirs.user_data_path("eai-mcp", appauthor=False)
 
 
 def _keys_in(file: Path) -> Mapping[str, str]:

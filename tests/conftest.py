@@ -1,11 +1,14 @@
 """Fixtures for every test: each asynchronous one runs on asyncio and on trio."""
 
 import json
+import os
 
 import pytest
 from hypothesis import settings
 
 from eai_mcp.catalog.catalog import Catalog
+
+os.environ["EAI_MCP_STORE"] = "memory:"  # no test may touch the sessions of whoever runs it
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")

@@ -11,7 +11,9 @@ from eai_mcp.settings import Settings
 def settings(tmp_path, catalog):
     text = 'provider = "tests.fakes:build"\nmodel = "echo"\n'
     (tmp_path / "models" / "echo.toml").write_text(text, encoding="utf-8")
-    return Settings(model="echo", config=tmp_path, cache=tmp_path / "cache", environ={"GIVEN_KEY": "made-up"})
+    return Settings(
+        store=None, model="echo", config=tmp_path, cache=tmp_path / "cache", environ={"GIVEN_KEY": "made-up"}
+    )
 
 
 async def ask(opened, content, **fields):

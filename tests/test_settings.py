@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from eai_mcp import settings
@@ -68,3 +69,18 @@ def test_a_file_of_keys_that_cannot_be_read_is_named_without_its_words(tmp_path,
         settings.from_environ({}, keys=file)
     assert (message in str(caught.value), str(file) in str(caught.value)) == (True, True)
     assert "sk-secret" not in str(caught.value)
+
+
+def test_the_sessions_are_in_a_file_of_the_users_own_unless_told_otherwise(tmp_path):
+    """Issue 4: default file in the user's data directory."""
+    assert (
+        settings.from_environ({}).store
+        == platformdirs.user_data_path("eai-mcp", appauthor=False) / "sessions.db"
+    )
+    assert settings.from_environ({"EAI_MCP_STORE": "memory:"}).store is None
+    assert settings.from_environ({"EAI_MCP_STORE": str(tmp_path / "s.db")}).store == tmp_path / "s.db"
+
+
+def test_a_store_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="postgresql is not supported"):
+        settings.from_environ({"EAI_MCP_STORE": "postgresql://db/sessions"})

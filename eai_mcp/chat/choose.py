@@ -48,6 +48,7 @@ class Chosen:
             prompt=self.prompt.name if self.prompt else None,
             system=shorten(self.system) if self.system else None,
             card=self.card.name if self.card else None,
+            pty_session_id=self.remembered.pty_session_id,
         )
 
 
@@ -79,6 +80,8 @@ def choose(talk: Talk, before: Choices, catalog: Catalog, default_model: str) ->
             prompt=lasting.prompt or None,
             system=lasting.system or None,
             card=card.name if card else None,
+            pty_session_id=(before.pty_session_id if talk.pty_session_id is None else talk.pty_session_id)
+            or None,
         ),
         overridden=_overridden(talk, card) if card and card_first else (),
     )

@@ -1,21 +1,24 @@
 """How a turn ended: what its caller gets, what the history keeps, and both told again later."""
 
 import functools
-from dataclasses import asdict, dataclass
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NotRequired, TypeAlias
 
 import pydantic
 from pydantic import JsonValue
 from typing_extensions import TypedDict
 
+from eai_mcp import messages
 from eai_mcp.calls import ModelResponse
 from eai_mcp.chat.choose import Chosen
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import CallError, Detail, EaiError, TurnFailed
 from eai_mcp.messages import JsonObject, Message, Usage, assistant
-from eai_mcp.store import Claim, Outcome, Settlement
+from eai_mcp.store import Claim, Outcome, Question, Running, Settlement
 
 EMPTY = "the model's reply was empty"
+CUT_OFF = "the server ended before this turn did; what was saved of it is kept"
 Ending: TypeAlias = TurnResult | EaiError
 _TOLD_ANYWAY = ("chat_session", "turn_id", "partial")
 _IN_THE_JOURNAL = ("reply", "session", "turn_id")
@@ -29,58 +32,118 @@ class Ended:
     settlement: Settlement
 
 
-def completed(claim: Claim, chosen: Chosen, response: ModelResponse) -> Ended:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What is known of a turn from its beginning, and what it spent since.
+
+    `is_resumed` says that it was given the answer to a question, `has_steps` that steps of it were saved.
+    """
+
+    claim: Claim
+    chosen: Chosen
+    metadata: Mapping[str, JsonValue]
+    is_resumed: bool = False
+    has_steps: bool = False
+    spent: Usage | None = None
+    warnings: tuple[str, ...] = ()
+
+    def result(self) -> TurnResult:
+        """The result of a turn that is running, and has said nothing."""
+        return TurnResult(
+            status="running",
+            reply="",
+            session=self.claim.name,
+            turn_id=self.claim.turn_id,
+            effective=self.chosen.effective,
+            overridden=self.chosen.overridden,
+            warnings=self.warnings,
+            usage=self.spent,
+            metadata=self.metadata,
+        )
+
+
+def completed(frame: Frame, response: ModelResponse) -> Ended:
     """The model answered."""
     reply = response.message.text
-    result = TurnResult(
+    result = replace(
+        frame.result(),
         status="completed",
         reply=reply,
-        session=claim.name,
-        turn_id=claim.turn_id,
-        effective=chosen.effective,
         stop_reason=response.stop,
-        overridden=chosen.overridden,
-        warnings=response.warnings if reply else (*response.warnings, EMPTY),
-        usage=response.usage,
+        warnings=frame.warnings if reply else (*frame.warnings, EMPTY),
     )
-    return Ended(result, _settlement(result, chosen, (response.message,)))
+    return Ended(result, _settlement(frame, result, (response.message,)))
 
 
-def interrupted(claim: Claim, chosen: Chosen, partial: str) -> Ended:
-    """Somebody stopped it. With nothing said yet, the turn leaves no trace in the history."""
-    result = TurnResult(
+def awaiting(frame: Frame, response: ModelResponse, question: Question) -> Ended:
+    """The model asks something first."""
+    result = replace(frame.result(), status="awaiting_input", reply=question.text, stop_reason=response.stop)
+    told = _settlement(frame, result, (response.message,), reply=question.text)
+    question = replace(question, data={**question.data, "report": told.outcome.report})
+    return Ended(result, replace(told, question=question))
+
+
+def withdrawn(session: str, question: Question) -> tuple[TurnResult, Settlement]:
+    """The question that it waited with was dropped."""
+    report = question.data["report"]
+    assert isinstance(report, dict)
+    told: JsonObject = {"session": session, "turn_id": question.turn_id, "reply": ""}
+    end: JsonObject = {"status": "interrupted", "stop_reason": "interrupted", "usage": None}
+    result = _results().validate_python({**told, **report, **end, "reply": ""})
+    outcome = Outcome(turn_id=question.turn_id, status="interrupted", report=_told(result))
+    return result, Settlement(outcome=outcome)
+
+
+def interrupted(frame: Frame, partial: str, reason: str | None = None) -> Ended:
+    """Somebody stopped it. With nothing said and nothing done yet, it leaves no trace in the history."""
+    result = replace(
+        frame.result(),
         status="interrupted",
         reply=partial,
-        session=claim.name,
-        turn_id=claim.turn_id,
-        effective=chosen.effective,
         stop_reason="interrupted",
-        overridden=chosen.overridden,
+        warnings=(*frame.warnings, reason) if reason else frame.warnings,
     )
-    return Ended(result, _settlement(result, chosen, _partial(partial)))
+    settlement = _settlement(frame, result, _partial(partial))
+    return Ended(result, replace(settlement, kept=bool(partial) or frame.has_steps or frame.is_resumed))
 
 
-def failed(claim: Claim, error: EaiError, partial: str) -> Ended:
-    """It came to an error. Text that had come is kept as partial; without any, nothing is kept."""
+def failed(frame: Frame, error: EaiError, partial: str) -> Ended:
+    """It came to an error. Steps that were finished, and text that had come, are kept."""
+    claim = frame.claim
     partial = (error.partial if isinstance(error, CallError) else "") or partial
     error.details = {**error.details, "chat_session": claim.name, "turn_id": claim.turn_id}
     if partial:
         error.details = {**error.details, "partial": partial}
-    told = {name: value for name, value in error.details.items() if name not in _TOLD_ANYWAY}
-    report: JsonObject = {
-        "code": error.code,
-        "message": error.message,
-        "retryable": error.retryable,
-        "retry_after_s": error.retry_after_s,
-        "details": {name: _plain(value) for name, value in told.items()},
-    }
-    outcome = Outcome(turn_id=claim.turn_id, status="failed", report=report)
-    kept = _partial(partial)
-    return Ended(error, Settlement(outcome=outcome, messages=kept, kept=bool(kept)))
+    outcome = Outcome(turn_id=claim.turn_id, status="failed", report=_report(error))
+    return Ended(
+        error,
+        Settlement(
+            outcome=outcome,
+            messages=_partial(partial),
+            kept=bool(partial) or frame.has_steps,
+            usage=frame.spent or Usage(),
+        ),
+    )
 
 
-def _plain(value: Detail) -> JsonValue:
-    return value if value is None or isinstance(value, str | int | float) else list(value)
+def unsaved(claim: Claim, error: EaiError, ended: Ended) -> Ended:
+    """It ended, but could not be saved: nothing of it is in the history, its reply is in the error.
+
+    The caller knows it as failed and may say it again, so it stays so; what it spent was spent all the same.
+    """
+    ending = ended.ending
+    reply = ending.reply if isinstance(ending, TurnResult) else str(ending.details.get("partial", ""))
+    error.details = {**error.details, "chat_session": claim.name, "turn_id": claim.turn_id}
+    if reply:
+        error.details = {**error.details, "partial": reply}
+    report = _report(error)
+    outcome = Outcome(turn_id=claim.turn_id, status="failed", report={**report, "partial": reply})
+    return Ended(error, Settlement(outcome=outcome, kept=False, usage=ended.settlement.usage))
+
+
+def report_if_cut_off(result: TurnResult) -> JsonObject:
+    """What is told of a turn whose process died."""
+    return _told(replace(result, status="interrupted", stop_reason="cut_off", warnings=(CUT_OFF,)))
 
 
 def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:
@@ -89,12 +152,11 @@ def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:
     Raises:
         TurnFailed: It had failed.
     """
-    told: JsonObject = {"session": session, "turn_id": outcome.turn_id, "reply": reply}
     if outcome.status == "failed":
         report = _failures().validate_python(outcome.report)
         details = {**report["details"], "chat_session": session, "turn_id": outcome.turn_id}
-        if reply:
-            details["partial"] = reply
+        if partial := reply or report.get("partial", ""):
+            details["partial"] = partial
         raise TurnFailed(
             report["code"],
             report["message"],
@@ -102,7 +164,15 @@ def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:
             retry_after_s=report["retry_after_s"],
             **details,
         )
-    return _results().validate_python({**outcome.report, **told})
+    told: JsonObject = {"session": session, "turn_id": outcome.turn_id, "reply": reply}
+    return _results().validate_python({**told, **outcome.report, "status": outcome.status})
+
+
+def standing(session: str, running: Running) -> TurnResult:
+    """How a turn stands that runs in another process."""
+    told: JsonObject = {"session": session, "turn_id": running.turn_id, "reply": running.said}
+    now: JsonObject = {"status": "running", "stop_reason": None, "warnings": []}
+    return _results().validate_python({**told, **running.report, **now})
 
 
 class _Failure(TypedDict):
@@ -111,6 +181,7 @@ class _Failure(TypedDict):
     retryable: bool
     retry_after_s: float | None
     details: dict[str, str | int | float | bool | list[str] | None]
+    partial: NotRequired[str]
 
 
 @functools.cache
@@ -123,20 +194,47 @@ def _results() -> pydantic.TypeAdapter[TurnResult]:
     return pydantic.TypeAdapter(TurnResult)
 
 
-def _settlement(result: TurnResult, chosen: Chosen, messages: tuple[Message, ...]) -> Settlement:
-    """The report is the result without what the journal already holds."""
-    report = {name: value for name, value in asdict(result).items() if name not in _IN_THE_JOURNAL}
-    outcome = Outcome(
-        turn_id=result.turn_id,
-        status="interrupted" if result.status == "interrupted" else "completed",
-        report=report,
-    )
+def _report(error: EaiError) -> JsonObject:
+    told = {name: _plain(value) for name, value in error.details.items() if name not in _TOLD_ANYWAY}
+    return {
+        "code": error.code,
+        "message": error.message,
+        "retryable": error.retryable,
+        "retry_after_s": error.retry_after_s,
+        "details": told,
+    }
+
+
+def _plain(value: Detail) -> JsonValue:
+    return value if value is None or isinstance(value, str | int | float) else list(value)
+
+
+def _told(result: TurnResult) -> JsonObject:
+    """A result without what the journal already holds, and without what is empty."""
+    told: JsonObject = {name: value for name, value in messages.told(result).items() if value}
+    for name in _IN_THE_JOURNAL:
+        told.pop(name, None)
+    told["effective"] = messages.told(result.effective)
+    if result.usage is not None:
+        told["usage"] = messages.told(result.usage)
+    return told
+
+
+def _settlement(
+    frame: Frame, result: TurnResult, said: tuple[Message, ...], *, reply: str | None = None
+) -> Settlement:
+    report = _told(result)
+    if reply is not None:
+        report["reply"] = reply
     return Settlement(
-        outcome=outcome,
-        messages=messages,
-        kept=bool(messages),
-        choices=chosen.remembered,
-        usage=result.usage or Usage(),
+        outcome=Outcome(
+            turn_id=result.turn_id,
+            status="completed" if result.status == "running" else result.status,
+            report=report,
+        ),
+        messages=said,
+        choices=frame.chosen.remembered,
+        usage=frame.spent or Usage(),
     )
 
 

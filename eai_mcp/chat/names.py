@@ -5,6 +5,7 @@ import re
 from eai_mcp.errors import InvalidArgument
 
 LONGEST = 128
+_MAY_BE_EMPTY = ("prefix", "cursor")
 _ALLOWED = re.compile(r"[A-Za-z0-9._:@+-]+", re.ASCII)
 
 
@@ -26,3 +27,21 @@ def checked(name: str) -> str:
             field="chat_session",
         )
     return name
+
+
+def check_text(field: str, text: str | None) -> None:
+    """See that a store can look for `text`, which may be any short text.
+
+    Raises:
+        InvalidArgument: It is empty (a prefix and a cursor may be), too long, or not valid Unicode.
+    """
+    if text is None:
+        return
+    if len(text) > LONGEST or (not text and field not in _MAY_BE_EMPTY):
+        raise InvalidArgument(f"{field} must have 1 to {LONGEST} characters, not {len(text)}", field=field)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"{field} is not valid Unicode: it has a lone surrogate", field=field
+        ) from error

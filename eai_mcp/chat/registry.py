@@ -1,31 +1,34 @@
-"""The sessions of this process: what is stored of them, and which turns are running."""
+"""The sessions: talked to, waited for, interrupted, read, copied, closed. The store keeps them."""
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import anyio
 from anyio.abc import TaskGroup
 
-from eai_mcp.calls import Call, ModelRequest
+from eai_mcp.calls import Call
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat import choose, content, ending, names, window
+from eai_mcp.chat import choose, content, ending, histories, names, questions
+from eai_mcp.chat.distant import DistantTurn, past
+from eai_mcp.chat.ending import Frame
+from eai_mcp.chat.heard import Followed, waited_for
+from eai_mcp.chat.keeper import RENEW_S, Keeper
+from eai_mcp.chat.limits import Limits
+from eai_mcp.chat.lines import Lines
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
-from eai_mcp.errors import EaiError, NoTask, NotFound
+from eai_mcp.errors import CannotClose, Conflict, EaiError, NoTask, NotFound, SessionBusy
+from eai_mcp.messages import Message
 from eai_mcp.observe import Observer, ignore
-from eai_mcp.store import Choices, Entry, SessionRow, Store
+from eai_mcp.store import Choices, Claim, Entry, Known, Running, SessionRow, Start, Store
 
-INTERRUPT_LIMIT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """`turn_s` seconds for a turn whose model sets no other limit; `message_bytes` of UTF-8 for one input."""
-
-    turn_s: float = 1800.0
-    message_bytes: int = 8 * 1024 * 1024
+INTERRUPT_LIMIT_S = 5.0
+MOST_TRIES = 100
+STOPPED_BY_TALK = "stopped: another talk came with if_busy=interrupt"
+REPEATED = "request_id was used before: this is the turn that it began then"
 
 
 class Registry:
@@ -41,53 +44,59 @@ class Registry:
         default_model: str,
         limits: Limits = Limits(),
         observe: Observer = ignore,
+        renew_s: float = RENEW_S,
     ) -> None:
-        self.store = store
         self.catalog = catalog
         self.default_model = default_model
+        self._store = store
         self._call_for = call_for
         self._tasks = tasks
         self._limits = limits
         self._observe = observe
-        self._running: dict[tuple[str, str], Turn] = {}
+        self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
+        self._lines = Lines()
 
-    async def begin(self, space: str, talk: Talk) -> Turn:
+    async def begin(self, space: str, talk: Talk, *, wait_s: float | None = None) -> Followed:
         """Start a turn. Nothing of it is kept, and no session made, unless all its arguments can work.
 
+        A request id that was used before gives the turn that it began then, running or ended. Where
+        `talk.if_busy` lets it wait for another turn, it waits `wait_s` seconds at most (None: as long as
+        that takes), and nothing of it is kept until then.
+
         Raises:
-            InvalidArgument, LimitExceeded: The content or a name cannot work.
+            InvalidArgument, LimitExceeded: The content or a name cannot work, or the session is used up.
             UnknownName, ConfigError: A model, prompt or card is not in the catalog, or its file is bad.
             SessionBusy: Another turn is running in the session.
         """
         name = names.checked(talk.session)
+        names.check_text("request_id", talk.request_id)
         message = content.message(talk, longest=self._limits.message_bytes)
-        row = await self.store.row(space, name)
-        chosen = choose.choose(talk, row.choices if row else Choices(), self.catalog, self.default_model)
-        call = self._call_for(chosen.model)
-        with anyio.CancelScope(shield=True):  # a claim without a turn would keep the session busy for good
-            claim = await self.store.claim(space, name, f"t_{secrets.token_hex(6)}", message)
-            history = [entry.message for entry in await self.store.load(space, name)]
-            limit_s = chosen.model.turn_limit_s or self._limits.turn_s
-            request = ModelRequest(
-                messages=window.shown(history, message),
-                system=window.system_text(chosen),
-                samplers=talk.samplers,
-                deadline=anyio.current_time() + limit_s,
-                session=name,
-                turn_id=claim.turn_id,
-            )
-            turn = Turn(claim=claim, chosen=chosen, call=call, request=request, limit_s=limit_s)
-            self._running[space, name] = turn
-            self._tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
-        return turn
+        if talk.request_id is not None:
+            known = await self._store.repeated(space, name, talk.request_id)
+            if known is not None:
+                return await self._again(space, name, known)
+        if talk.if_busy == "error":
+            if self._lines.is_taken((space, name)):
+                raise await self._busy(
+                    space, name, f"others wait for session {name!r} already; if_busy=wait joins them"
+                )
+            return await self._claimed(space, name, talk, message)
+        if talk.if_busy == "interrupt":
+            await self._stop_what_runs(space, name)
+        with anyio.move_on_after(wait_s):
+            return await self._in_line(space, name, talk, message)
+        why = f"session {name!r} was still busy after {wait_s:g} s of waiting; nothing was sent"
+        raise await self._busy(space, name, why)
 
-    async def reply(self, turn: Turn, wait_s: float) -> TurnResult:
+    async def reply(self, turn: Followed, wait_s: float) -> TurnResult:
         """The turn's result, or how it stands after `wait_s` seconds. Leaving early does not stop it.
 
         Raises:
             EaiError: The turn failed.
         """
-        with anyio.move_on_after(wait_s):
+        with waited_for(turn), anyio.move_on_after(wait_s):
+            if isinstance(turn, DistantTurn):
+                self._keeper.watch(turn)
             await turn.done.wait()
         if turn.ending is None:
             return turn.standing()
@@ -95,74 +104,282 @@ class Registry:
             raise turn.ending
         return turn.ending
 
-    async def find(self, space: str, session: str, turn_id: str | None = None) -> Turn | TurnResult:
-        """The running turn of a session, or the result of one that has ended; the latest if none is named.
+    async def find(self, space: str, session: str, turn_id: str | None = None) -> Followed:
+        """A turn of a session, running or ended; the latest if none is named.
 
         Raises:
             NotFound: No such session or turn.
-            TurnFailed: That turn had failed.
         """
         name = names.checked(session)
-        turn = self._running.get((space, name))
+        names.check_text("turn_id", turn_id)
+        turn = self._keeper.turn((space, name))
         if turn and turn_id in (None, turn.claim.turn_id):
             return turn
         await self._ensure_default(space, name)
-        outcome, reply = await self.store.outcome(space, name, turn_id)
-        return ending.told_again(name, outcome, reply)
+        found = await self._store.find(space, name, turn_id)
+        if isinstance(found, Running):
+            return self._followed(space, name, found)
+        return past(name, *found)
 
     async def interrupt(self, space: str, session: str, turn_id: str | None = None) -> TurnResult:
-        """Stop the running turn and return how it ended.
+        """Stop the running turn, in whatever process, or drop the question that waits; how the turn ended.
 
         Raises:
             NotFound: No such session.
             NoTask: Nothing is running in it, or another turn than the one named.
         """
         name = names.checked(session)
-        turn = self._running.get((space, name))
-        if turn is None:
-            if name != DEFAULT_SESSION and await self.store.row(space, name) is None:
-                raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
-            raise NoTask(f"nothing is running in session {name!r}", chat_session=name)
-        if turn_id not in (None, turn.claim.turn_id):
-            raise NoTask(
-                f"turn {turn_id} is not running in session {name!r}; turn {turn.claim.turn_id} is",
-                chat_session=name,
-                turn_id=turn.claim.turn_id,
-            )
+        names.check_text("turn_id", turn_id)
+        turn = self._keeper.running((space, name))
+        if turn is None or turn_id not in (None, turn.claim.turn_id):
+            await self._ensure_default(space, name)
+            try:
+                running = await self._store.interrupt(space, name, turn_id)
+            except NoTask:
+                dropped = await self._drop_question(space, name, turn_id)
+                if dropped is None:
+                    raise
+                return dropped
+            return await self.reply(self._followed(space, name, running), INTERRUPT_LIMIT_S)
         turn.interrupt()
+        return await self.reply(turn, INTERRUPT_LIMIT_S)
+
+    async def stop(self, space: str, turn: Followed, reason: str | None = None) -> TurnResult:
+        """Stop a turn that is followed, and tell how it ended.
+
+        Raises:
+            EaiError: It failed before.
+        """
+        await self._ask_to_stop(space, turn, reason)
         return await self.reply(turn, INTERRUPT_LIMIT_S)
 
     async def sessions(
         self, space: str, *, prefix: str = "", after: str = "", limit: int = 100
     ) -> list[SessionRow]:
         """Sessions in the order of their names, from the first behind `after`."""
+        names.check_text("prefix", prefix)
+        names.check_text("cursor", after)
         await self._ensure_default(space, DEFAULT_SESSION)
-        return await self.store.list(space, prefix=prefix, after=after, limit=limit)
+        return await self._store.list(space, prefix=prefix, after=after, limit=limit)
 
-    async def history(self, space: str, session: str, *, after: int = 0, limit: int = 100) -> list[Entry]:
-        """A session's messages behind position `after`, oldest first.
+    async def session(self, space: str, session: str) -> SessionRow:
+        """A session without its messages.
+
+        Raises:
+            NotFound: There is none.
+        """
+        name = names.checked(session)
+        await self._ensure_default(space, name)
+        row = await self._store.row(space, name)
+        if row is None:
+            raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
+        return row
+
+    async def history(
+        self,
+        space: str,
+        session: str,
+        *,
+        after: int = 0,
+        limit: int | None = 100,
+        most_bytes: int | None = None,
+    ) -> list[Entry]:
+        """A session's messages behind position `after`, oldest first, as many as the limits take.
 
         Raises:
             NotFound: No such session.
         """
         name = names.checked(session)
         await self._ensure_default(space, name)
-        return await self.store.load(space, name, after=after, limit=limit)
+        return await self._store.load(space, name, after=after, limit=limit, most_bytes=most_bytes)
+
+    async def ensure(self, space: str, session: str) -> bool:
+        """Make an empty session; False if there is one."""
+        return await self._store.ensure(space, names.checked(session))
+
+    async def close(self, space: str, session: str) -> None:
+        """Remove a session with all that was said in it.
+
+        Raises:
+            CannotClose: It is the default session.
+            NotFound: No such session.
+            SessionBusy: A turn is running in it.
+        """
+        name = names.checked(session)
+        if name == DEFAULT_SESSION:
+            raise CannotClose("the session 'default' is always there, and cannot be closed", name=name)
+        await self._keeper.save((space, name))
+        if not await self._store.delete(space, name):
+            raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
+
+    async def fork(self, space: str, session: str, new: str, *, upto: int | None = None) -> SessionRow:
+        """Copy a session under another name, whole or up to the message at position `upto`.
+
+        Raises:
+            NotFound: No such session.
+            AlreadyExists: There is one of the new name.
+            InvalidArgument: There is no such position, or a tool's result would be left behind.
+        """
+        name, new = names.checked(session), names.checked(new)
+        await self._ensure_default(space, name)
+        await self._ensure_default(space, new)
+        if upto is not None:
+            at = await self._store.load(space, name, after=max(0, upto - 1), limit=1)
+            histories.check_end(name, upto, at)
+        return await self._store.fork(space, name, new, upto=upto)
+
+    async def replace(self, space: str, session: str, messages: Sequence[Message]) -> int:
+        """Put another history in place of a session's, and return its revision; the former one is kept.
+
+        Raises:
+            InvalidArgument: A tool use lacks its result, or a result its use.
+            SessionBusy: A turn is running in it.
+        """
+        name = names.checked(session)
+        histories.check_pairs(messages)
+        await self._keeper.save((space, name))
+        return await histories.replace(self._store, space, name, messages)
+
+    async def revert(self, space: str, session: str, revision: int) -> int:
+        """Put a former history in place of the present one, and return the new revision.
+
+        Raises:
+            NotFound: No such session, or its revision is not kept.
+            SessionBusy: A turn is running in it.
+        """
+        name = names.checked(session)
+        await self._ensure_default(space, name)
+        await self._keeper.save((space, name))
+        return await histories.revert(self._store, space, name, revision)
 
     async def aclose(self) -> None:
         """Interrupt every running turn, and wait until what was said in them is saved."""
-        turns = tuple(self._running.values())
+        turns = self._keeper.turns()
         for turn in turns:
             turn.interrupt()
         for turn in turns:
             await turn.done.wait()
 
+    async def _in_line(self, space: str, name: str, talk: Talk, message: Message) -> Followed:
+        async with self._lines.head((space, name)):
+            while True:
+                try:
+                    with anyio.CancelScope(shield=True):  # the limit is one on waiting, not on beginning
+                        return await self._claimed(space, name, talk, message)
+                except SessionBusy:
+                    await self._until_idle(space, name)
+
+    async def _until_idle(self, space: str, name: str) -> None:
+        turn = await self._what_runs(space, name)
+        if turn is not None:
+            with waited_for(turn):
+                await turn.done.wait()
+
+    async def _stop_what_runs(self, space: str, name: str) -> None:
+        turn = await self._what_runs(space, name)
+        if turn is not None:
+            await self._ask_to_stop(space, turn, STOPPED_BY_TALK)
+
+    async def _ask_to_stop(self, space: str, turn: Followed, reason: str | None) -> None:
+        if isinstance(turn, Turn):
+            turn.interrupt(reason)
+        elif not turn.done.is_set():
+            with suppress(NoTask, NotFound):  # it has just ended
+                await self._store.interrupt(space, turn.session, turn.turn_id)
+
+    async def _busy(self, space: str, name: str, why: str) -> SessionBusy:
+        row = await self._store.row(space, name)
+        running = row.running if row else None
+        if running is None:
+            return SessionBusy(why, chat_session=name)
+        seconds = max(0.0, round(time.time() - running.since, 1))
+        return SessionBusy(why, chat_session=name, turn_id=running.turn_id, running_s=seconds)
+
+    async def _what_runs(self, space: str, name: str) -> Followed | None:
+        turn = self._keeper.running((space, name))
+        row = None if turn else await self._store.row(space, name)
+        if row is None or row.running is None:
+            return turn
+        found = await self._store.find(space, name, row.running.turn_id)
+        return self._followed(space, name, found) if isinstance(found, Running) else None
+
+    def _followed(self, space: str, name: str, running: Running) -> Followed:
+        """A turn of another process, or one of ours whose end is being saved."""
+        turn = self._keeper.turn((space, name))
+        if turn is not None and turn.claim.turn_id == running.turn_id:
+            return turn
+        return self._keeper.follow(space, name, running)
+
+    async def _again(self, space: str, name: str, known: Known) -> Followed:
+        turn = self._keeper.turn((space, name))
+        if turn and turn.claim.turn_id == known.turn_id:
+            return turn
+        found = await self._store.find(space, name, known.turn_id)
+        if isinstance(found, Running):
+            return self._followed(space, name, found)
+        return past(name, *found, REPEATED)
+
+    async def _claimed(self, space: str, name: str, talk: Talk, message: Message) -> Followed:
+        """Begin the turn on the session as it is; if it changes meanwhile, decide again."""
+        await self._keeper.save((space, name))
+        for _ in range(MOST_TRIES):
+            row = await self._store.row(space, name)
+            try:
+                return await self._begun(space, name, talk, message, row)
+            except Conflict as error:
+                conflict = error
+        raise conflict
+
+    async def _begun(
+        self, space: str, name: str, talk: Talk, message: Message, row: SessionRow | None
+    ) -> Followed:
+        self._limits.check(row)
+        chosen = choose.choose(talk, row.choices if row else Choices(), self.catalog, self.default_model)
+        call = self._call_for(chosen.model)
+        question = row.question if row else None
+        turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"
+        said = questions.answer(question, message) if question else message
+        frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=talk.metadata)
+        start = Start(
+            turn_id=turn_id,
+            message=said,
+            report=ending.report_if_cut_off(frame.result()),
+            request_id=talk.request_id,
+            expect=row.version if row else 0,
+        )
+        with anyio.CancelScope(shield=True):  # a claim without a turn would keep the session busy
+            claim = await self._store.claim(space, name, start)
+            if isinstance(claim, Known):
+                return await self._again(space, name, claim)
+            turn = Turn(
+                claim=claim,
+                message=said,
+                chosen=chosen,
+                call=call,
+                limit_s=chosen.model.turn_limit_s or self._limits.turn_s,
+                samplers=questions.samplers(question, talk.samplers) if question else talk.samplers,
+                metadata=talk.metadata,
+                request_id=talk.request_id or "",
+                question=question,
+            )
+            self._keeper.add(turn)
+            self._tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
+        return turn
+
+    async def _drop_question(self, space: str, name: str, turn_id: str | None) -> TurnResult | None:
+        """Close the question that waits, as the result of an interrupted turn; None if none does."""
+        row = await self._store.row(space, name)
+        question = row.question if row else None
+        if row is None or question is None or turn_id not in (None, question.turn_id):
+            return None
+        return await questions.withdraw(self._store, space, row, question)
+
     async def _run(self, turn: Turn) -> None:
         try:
-            await turn.run(self.store, self._observe)
+            await turn.run(self._store, self._observe)
         finally:
-            del self._running[turn.claim.space, turn.claim.name]
+            self._keeper.remove(turn)
 
     async def _ensure_default(self, space: str, name: str) -> None:
         if name == DEFAULT_SESSION:
-            await self.store.ensure(space, name)
+            await self._store.ensure(space, name)

@@ -1,12 +1,17 @@
 """What goes into a turn and what comes out of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from pydantic import JsonValue
 
 from eai_mcp.calls import Samplers
 from eai_mcp.messages import Block, Usage
 
-TurnStatus: TypeAlias = Literal["completed", "running", "interrupted"]
+TurnStatus: TypeAlias = Literal["completed", "awaiting_input", "running", "interrupted"]
+IfBusy: TypeAlias = Literal["error", "wait", "interrupt"]
+OnTimeout: TypeAlias = Literal["detach", "interrupt"]
 DEFAULT_SESSION = "default"
 
 
@@ -14,7 +19,9 @@ DEFAULT_SESSION = "default"
 class Talk:
     """One input to a session, and how it should be answered. None leaves a choice to the session.
 
-    `card` "" drops the session's card, `prompt` "" its prompt, `system` "" its own system text.
+    `card` "" drops the session's card, `prompt` "" its prompt, `system` "" its own system text,
+    `pty_session_id` "" its terminal. `if_busy` says what to do about a turn that is running: refuse, wait for
+    its end, or stop it. A `request_id` that the session has seen stands for the turn that it began then.
     """
 
     content: str | tuple[Block, ...]
@@ -23,26 +30,35 @@ class Talk:
     prompt: str | None = None
     system: str | None = None
     card: str | None = None
+    pty_session_id: str | None = None
     samplers: Samplers = Samplers()
+    if_busy: IfBusy = "error"
+    request_id: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effective:
-    """What a turn was answered with: names from the catalog, and the start of raw `system` text if any."""
+    """What a turn was answered with: names from the catalog, and the start of raw `system` text if any.
+
+    `pty_session_id` is the terminal's name where it is not the session's own.
+    """
 
     model: str
     prompt: str | None = None
     system: str | None = None
     card: str | None = None
+    pty_session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnResult:
     """How a turn stands, or how it ended.
 
-    `reply` is the text so far while it is running, and the partial text when it was interrupted.
-    `overridden` names the arguments that the card replaced. `progress` says what a running turn is doing.
-    `usage` is None while nobody knows it: a provider tells it at the end of a reply.
+    `reply` is the text so far while it is running, the partial text when it was interrupted, and the question
+    when it waits for an answer. `overridden` names the arguments that the card replaced. `progress` says what
+    a running turn is doing. `usage` is None while nobody knows it: a provider tells it at the end of a reply.
+    `metadata` is what the caller gave.
     """
 
     status: TurnStatus
@@ -55,3 +71,4 @@ class TurnResult:
     warnings: tuple[str, ...] = ()
     usage: Usage | None = None
     progress: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)

@@ -4,6 +4,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import sqlite3
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from eai_mcp.cli import logs, parser, screen
 from eai_mcp.errors import EaiError
 from eai_mcp.providers import local_status
 from eai_mcp.settings import Settings
+from eai_mcp.store import database
+from eai_mcp.store.sqlite import SqliteStore
 
 PACKAGES = ("mcp", "anyio", "httpx2", "pydantic", "xllamacpp")
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -32,7 +35,8 @@ async def _doctor(settings: Settings) -> int:
     found = _Findings()
     found.good(f"eai-mcp {eai_mcp.__version__}, Python {platform.python_version()}, {platform.platform()}")
     found.good(", ".join(_version(package) for package in PACKAGES))
-    found.cache(settings.cache)
+    found.folder("cache folder", settings.cache, "EAI_MCP_CACHE")
+    await _sessions(found, settings)
     found.good(
         f"configuration folder {settings.config}{'' if settings.config.is_dir() else ' (not made yet)'}"
     )
@@ -42,6 +46,32 @@ async def _doctor(settings: Settings) -> int:
         for problem in opened.catalog.problems():
             found.bad(f"skipped {problem}")
     return 1 if found.is_wrong else 0
+
+
+async def _sessions(found: "_Findings", settings: Settings) -> None:
+    """Whether the file with the sessions can be used."""
+    if settings.store is None:
+        found.mind("sessions are forgotten at the end of the process (EAI_MCP_STORE=memory:)")
+    elif not settings.store.exists():
+        found.folder("folder of the sessions", settings.store.parent, "EAI_MCP_STORE")
+    else:
+        store = SqliteStore(settings.store)
+        try:
+            await store.list("", limit=1)
+        except EaiError as error:
+            found.bad(screen.sentence(error))
+        else:
+            megabytes = settings.store.stat().st_size / 1e6
+            found.good(f"sessions in {settings.store} ({megabytes:.1f} MB)")
+        finally:
+            await store.aclose()
+    if database.is_affected():
+        found.mind(
+            f"SQLite {sqlite3.sqlite_version} can damage a file that two programs checkpoint at one moment"
+            " (corrected in 3.51.3 and 3.53); eai-mcp keeps out of the way of that, but leave the file to it"
+        )
+    else:
+        found.good(f"SQLite {sqlite3.sqlite_version}")
 
 
 async def _models(found: "_Findings", opened: app.App) -> None:
@@ -106,19 +136,21 @@ class _Findings:
     def note(self, text: str) -> None:
         screen.show(f"missing  {text}\n")
 
+    def mind(self, text: str) -> None:
+        screen.show(f"note     {text}\n")
+
     def bad(self, text: str) -> None:
         self.is_wrong = True
         screen.show(f"WRONG    {text}\n")
 
-    def cache(self, path: Path) -> None:
+    def folder(self, what: str, path: Path, variable: str) -> None:
         """A folder that is not there yet is made when it is needed, if the one above it can be written."""
         there = next(each for each in (path, *path.parents) if each.exists())
         if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-            self.good(f"cache folder {path}{'' if there == path else ' (not made yet)'}")
+            self.good(f"{what} {path}{'' if there == path else ' (not made yet)'}")
         else:
             self.bad(
-                f"cache folder {path} cannot be written: {there} is not ours to write; "
-                "EAI_MCP_CACHE names another"
+                f"{what} {path} cannot be written: {there} is not ours to write; {variable} names another"
             )
 
 

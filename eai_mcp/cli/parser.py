@@ -9,8 +9,11 @@ from pathlib import Path
 
 import eai_mcp
 from eai_mcp import settings
+from eai_mcp.chat.limits import Limits
 
 MOST_TOKENS = 2**31 - 1
+LONGEST_S = 7 * 86_400
+DEFAULTS = Limits()
 EPILOG = "Start with: eai-mcp talk 'What is the capital of Japan?'   See also: eai-mcp COMMAND --help"
 
 
@@ -59,6 +62,7 @@ def chosen_settings(options: argparse.Namespace) -> settings.Settings:
     base = settings.from_environ(os.environ, keys=file("keys"))
     return replace(
         base,
+        store=_store(options, base.store),
         model=getattr(options, "default_model", None) or base.model,
         models=folders("models"),
         prompts=folders("prompts"),
@@ -66,6 +70,13 @@ def chosen_settings(options: argparse.Namespace) -> settings.Settings:
         offline=base.offline or options.offline,
         gguf=file("gguf") or base.gguf,
     )
+
+
+def _store(options: argparse.Namespace, store: Path | None) -> Path | None:
+    """Where the sessions are. A turn in the terminal is kept only if it has a session's name."""
+    if getattr(options, "session", "") is None:
+        return None
+    return settings.store_named("--store", options.store) if options.store else store
 
 
 def _command(
@@ -84,6 +95,9 @@ def _command(
         )
     made.add_argument(
         "--keys", type=Path, metavar="FILE", help="API keys as NAME=value lines (or EAI_MCP_KEYS)"
+    )
+    made.add_argument(
+        "--store", metavar="FILE", help="the file with the sessions, or memory: (or EAI_MCP_STORE)"
     )
     made.add_argument("--offline", action="store_true", help="download nothing (or EAI_MCP_OFFLINE=1)")
     made.add_argument(
@@ -105,11 +119,34 @@ def _serve(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--inline-wait", type=float, metavar="SECONDS", help="how long a call waits for a reply (default 45)"
     )
+    made.add_argument(
+        "--on-disconnect",
+        default="detach",
+        choices=["detach", "interrupt"],
+        help="what becomes of a turn whose caller cancels or leaves (default %(default)s)",
+    )
+    made.add_argument(
+        "--orphan-limit",
+        type=seconds,
+        default=DEFAULTS.orphan_s,
+        metavar="SECONDS",
+        help="how long a turn runs that nobody waits for (default %(default)g)",
+    )
+    made.add_argument(
+        "--turn-limit",
+        type=seconds,
+        default=DEFAULTS.turn_s,
+        metavar="SECONDS",
+        help="how long a turn may take in all (default %(default)g)",
+    )
+    made.add_argument("--session-turns", type=tokens, metavar="N", help="turns that a session may take")
+    made.add_argument("--session-tokens", type=tokens, metavar="N", help="tokens that a session may use")
+    made.add_argument("--session-usd", type=dollars, metavar="USD", help="what a session may cost")
 
 
 def _choices(made: argparse.ArgumentParser) -> None:
     made.add_argument(
-        "--session", default="default", metavar="NAME", help="its name; it lasts as long as this command"
+        "--session", metavar="NAME", help="a session that remembers (without one, nothing is kept)"
     )
     made.add_argument("--model", metavar="NAME", help="see: eai-mcp models")
     made.add_argument("--prompt", metavar="NAME", help="see: eai-mcp prompts")
@@ -125,6 +162,22 @@ def temperature(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 2:  # which no NaN is
         raise argparse.ArgumentTypeError(f"must be 0 to 2, not {text}")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A time limit."""
+    value = float(text)
+    if not 0.1 <= value <= LONGEST_S:  # which no NaN is
+        raise argparse.ArgumentTypeError(f"must be 0.1 to {LONGEST_S} seconds, not {text}")
+    return value
+
+
+def dollars(text: str) -> float:
+    """A sum of money."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
     return value
 
 

@@ -11,6 +11,7 @@ from eai_mcp.cli import logs, parser, screen
 from eai_mcp.errors import ConfigError, EaiError
 from eai_mcp.server import face, stdio
 from eai_mcp.settings import DEFAULT_MODEL, Settings
+from eai_mcp.store import database
 
 LONGEST_WAIT_S = 86_400
 
@@ -25,6 +26,15 @@ def serve(options: argparse.Namespace) -> int:
                 f"--inline-wait must be 0 to {LONGEST_WAIT_S} seconds, not {options.inline_wait:g}"
             )
         settings = replace(settings, inline_wait_s=options.inline_wait)
+    limits = replace(
+        settings.limits,
+        turn_s=options.turn_limit,
+        orphan_s=options.orphan_limit,
+        session_turns=options.session_turns,
+        session_tokens=options.session_tokens,
+        session_usd=options.session_usd,
+    )
+    settings = replace(settings, limits=limits, on_disconnect=options.on_disconnect)
     if options.transport == "stdio":
         anyio.run(_serve_stdio, settings)
     else:
@@ -36,6 +46,7 @@ async def _serve_stdio(settings: Settings) -> None:
     if sys.stdin is not None and sys.stdin.isatty():
         screen.tell("eai-mcp serves MCP on these lines: let a client start it (see README). Ctrl-D ends it.")
     async with app.opened(settings) as opened:
+        _warn_of_the_store(opened.settings)
         _warn_of_the_default(opened)
         await stdio.serve_stdio(face.build(opened))
 
@@ -44,6 +55,7 @@ async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
     from eai_mcp.server import http  # starlette's and uvicorn's parts, which stdio does without
 
     async with app.opened(settings) as opened:
+        _warn_of_the_store(opened.settings)
         _warn_of_the_default(opened)
         await http.serve_http(
             face.build(opened),
@@ -52,6 +64,15 @@ async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
             sse=options.transport == "sse",
             announce=lambda url: screen.tell(f"eai-mcp serves {url}"),
         )
+
+
+def _warn_of_the_store(settings: Settings) -> None:
+    """Say at once that nothing could be kept; the file may be mended while we run, so we go on."""
+    if settings.store is not None:
+        try:
+            database.prepare(settings.store)
+        except EaiError as error:
+            screen.tell(f"eai-mcp: {screen.sentence(error)}")
 
 
 def _warn_of_the_default(opened: app.App) -> None:

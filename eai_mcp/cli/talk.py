@@ -4,15 +4,16 @@ import argparse
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
 from eai_mcp import app
 from eai_mcp.calls import Samplers
-from eai_mcp.chat.turn import Turn
-from eai_mcp.chat.values import Talk, TurnResult
+from eai_mcp.chat.heard import Followed, waited_for
+from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
 from eai_mcp.cli import logs, parser, screen, typed
+from eai_mcp.errors import EaiError
 
 LOOK_AGAIN_S = 1.0
 
@@ -40,7 +41,7 @@ def to_talk(options: argparse.Namespace, content: str) -> Talk:
     samplers = Samplers(temperature=options.temperature, max_tokens=options.max_tokens, seed=options.seed)
     return Talk(
         content=content,
-        session=options.session,
+        session=DEFAULT_SESSION if options.session is None else options.session,
         model=options.model,
         prompt=options.prompt,
         system=None if options.system is None else typed.argument(options.system),
@@ -56,8 +57,9 @@ async def take_turn(opened: app.App, talk: Talk) -> TurnResult:
         EaiError: The turn could not begin, or failed.
     """
     turn = await opened.registry.begin("", talk)
-    async with _interruptible(turn):
-        await _show_as_it_comes(turn)
+    async with _interruptible(opened, turn):
+        with waited_for(turn):
+            await _show_as_it_comes(turn)
     result = await opened.registry.reply(turn, 0)
     for warning in result.warnings:
         screen.tell(f"eai-mcp: {warning}")
@@ -66,7 +68,7 @@ async def take_turn(opened: app.App, talk: Talk) -> TurnResult:
     return result
 
 
-async def _show_as_it_comes(turn: Turn) -> None:
+async def _show_as_it_comes(turn: Followed) -> None:
     shown, note = 0, ""
     while True:
         done = turn.done.is_set()
@@ -84,20 +86,23 @@ async def _show_as_it_comes(turn: Turn) -> None:
 
 
 @asynccontextmanager
-async def _interruptible(turn: Turn) -> AsyncIterator[None]:
+async def _interruptible(opened: app.App, turn: Followed) -> AsyncIterator[None]:
     """Ctrl-C ends the turn, not the program, where signals can be caught."""
     if sys.platform == "win32":
         yield
         return
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
         async with app.unwrapped(), anyio.create_task_group() as tasks:
-            tasks.start_soon(_interrupt_at_signal, signals, turn)
+            tasks.start_soon(_interrupt_at_signal, signals, opened, turn)
             try:
                 yield
             finally:
                 tasks.cancel_scope.cancel()
 
 
-async def _interrupt_at_signal(signals: AsyncIterator[signal.Signals], turn: Turn) -> None:
+async def _interrupt_at_signal(
+    signals: AsyncIterator[signal.Signals], opened: app.App, turn: Followed
+) -> None:
     async for _ in signals:
-        turn.interrupt()
+        with suppress(EaiError):  # whoever follows it hears how it ended
+            await opened.registry.stop("", turn)

@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from eai_mcp import messages
-from eai_mcp.chat.values import TurnResult
+from eai_mcp.chat.values import Effective, TurnResult
 from eai_mcp.messages import Usage
 from eai_mcp.server.registry import Answer
 from eai_mcp.server.results import MessageResult, SessionResult, TurnAnswer, UsageResult
-from eai_mcp.store import Entry, SessionRow
+from eai_mcp.store import Entry, Question, SessionRow
 
 # A reply travels twice in one message, and clients refuse a message above 10 MiB.
 LONGEST_REPLY_BYTES = 3 * 1024 * 1024
 LONGEST_PAGE_BYTES = 1024 * 1024
+LONGEST_QUESTION_BYTES = 4096
 
 
 def of_turn(result: TurnResult) -> Answer:
@@ -32,7 +32,7 @@ def of_turn(result: TurnResult) -> Answer:
         "reply": reply,
         "chat_session": result.session,
         "turn_id": result.turn_id,
-        "effective": _said(asdict(result.effective)),
+        "effective": _said(result.effective),
         "overridden": list(result.overridden),
         "warnings": warnings,
     }
@@ -42,6 +42,10 @@ def of_turn(result: TurnResult) -> Answer:
         told["stop_reason"] = result.stop_reason
     if result.progress:
         told["progress"] = result.progress
+    if result.metadata:
+        told["metadata"] = dict(result.metadata)
+    if result.status == "awaiting_input":
+        told["next"] = f"talk(chat_session={result.session!r}) answers the question; interrupt drops it"
     if result.status == "running":
         told["next"] = (
             f"wait_for_reply(chat_session={result.session!r}, turn_id={result.turn_id!r}) gets the reply; "
@@ -53,7 +57,7 @@ def of_turn(result: TurnResult) -> Answer:
 
 def usage(spent: Usage) -> UsageResult:
     """Tokens as JSON."""
-    told: UsageResult = _said(asdict(spent))
+    told: UsageResult = _said(spent)
     return told
 
 
@@ -62,7 +66,7 @@ def session(row: SessionRow) -> SessionResult:
     told: SessionResult = {
         "name": row.name,
         "message_count": row.message_count,
-        "status": "busy" if row.running else "idle",
+        "status": "busy" if row.running else "awaiting_input" if row.question else "idle",
         "updated_at": moment(row.updated_at),
         "usage": usage(row.usage),
     }
@@ -70,7 +74,15 @@ def session(row: SessionRow) -> SessionResult:
         told["model"] = row.choices.model
     if row.running:
         told["turn_id"] = row.running.turn_id
+    elif row.question:
+        told["turn_id"] = row.question.turn_id
+        told["question"] = question(row.question)
     return told
+
+
+def question(waiting: Question) -> str:
+    """What a session waits to be told, in short if it is long."""
+    return _fitted(waiting.text, LONGEST_QUESTION_BYTES)[0]
 
 
 def page(entries: Sequence[Entry], offset: int) -> list[MessageResult]:
@@ -154,5 +166,5 @@ def _fitted(text: str, limit: int) -> tuple[str, bool]:
     return text[:low], True
 
 
-def _said(fields: Mapping[str, Any]) -> Any:
-    return {name: value for name, value in fields.items() if value is not None}
+def _said(value: Effective | Usage) -> Any:
+    return messages.told(value)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from eai_mcp.calls import Effort
-from eai_mcp.chat.values import DEFAULT_SESSION
+from eai_mcp.chat.values import DEFAULT_SESSION, IfBusy, OnTimeout
 
 Name = Annotated[str, Field(max_length=128)]
 Page = Annotated[int, Field(ge=1, le=500)]
@@ -27,11 +27,17 @@ class TalkArguments(Arguments):
 
     content: str | list[dict[str, JsonValue]] = Field(description=CONTENT)
     chat_session: str = DEFAULT_SESSION
+    mode: Literal["function", "human"] = "function"
     model: Name | None = None
     prompt: Name | None = Field(None, description='a named system prompt; "" drops it')
     system: str | None = Field(None, description='raw system text in the prompt\'s place; "" drops it')
     chara_card: Name | None = Field(None, description='"" drops the card')
-    timeout_ms: Milliseconds | None = Field(None, description="how long to wait; then status is running")
+    metadata: dict[str, JsonValue] | None = None
+    pty_session_id: Name | None = None
+    timeout_ms: Milliseconds | None = Field(None, description="how long to wait")
+    on_timeout: OnTimeout = Field("detach", description="then: status running, or stop it")
+    if_busy: IfBusy = "error"
+    request_id: Name | None = Field(None, description="makes a repeated call safe")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
@@ -76,6 +82,20 @@ class GetHistoryArguments(Arguments):
     after: Annotated[int, Field(ge=0)] = 0
     limit: Page = 50
     offset: Annotated[int, Field(ge=0, description="characters to skip in the first message's text")] = 0
+
+
+class SessionArguments(Arguments):
+    """For `ensure_session` and `close_session`."""
+
+    chat_session: str
+
+
+class ForkArguments(Arguments):
+    """For `fork_session`."""
+
+    chat_session: str
+    new_session: str
+    after: Annotated[int, Field(ge=0, description="the last message to copy")] | None = None
 
 
 class ListCatalogArguments(Arguments):

@@ -11,7 +11,7 @@ from eai_mcp.server.tools import tools
 
 INSTRUCTIONS = (
     "Chat with other AI models. talk sends a message to a named session and returns the reply; the session "
-    "remembers what was said until this server ends. list_catalog shows models, prompts and character cards. "
+    "remembers what was said, also after a restart. list_catalog shows models, prompts and character cards. "
     "A long reply comes back as status running: call wait_for_reply. interrupt stops one."
 )
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import anyio
 
-from eai_mcp.chat.turn import Turn
+from eai_mcp.chat.heard import Followed
 
 TOGETHER_S = 0.1
 HEARTBEAT_S = 5.0
@@ -17,7 +17,7 @@ LONGEST_TEXT = 2000
 Report: TypeAlias = Callable[[float, str], Awaitable[None]]
 
 
-async def follow(turn: Turn, report: Report, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+async def follow(turn: Followed, report: Report, *, heartbeat_s: float = HEARTBEAT_S) -> None:
     """Report until the turn is done. The value is seconds since we began to follow; it only rises."""
     begun, last, told = anyio.current_time(), 0.0, 0
     while not turn.done.is_set():
@@ -33,6 +33,5 @@ async def follow(turn: Turn, report: Report, *, heartbeat_s: float = HEARTBEAT_S
             await turn.done.wait()
 
 
-def _sign_of_life(turn: Turn, seconds: float) -> str:
-    doing = turn.heard.note or f"{turn.heard.characters} characters so far"
-    return f"{turn.chosen.model.name}: {doing} ({seconds:.0f} s)"
+def _sign_of_life(turn: Followed, seconds: float) -> str:
+    return f"{turn.model}: {turn.heard.doing} ({seconds:.0f} s)"

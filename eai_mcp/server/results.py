@@ -11,6 +11,7 @@ class EffectiveResult(TypedDict, total=False):
     prompt: str
     system: str
     card: str
+    pty_session_id: str
 
 
 class UsageResult(TypedDict, total=False):
@@ -48,6 +49,7 @@ class TurnAnswer(TypedDict, total=False):
     usage: UsageResult
     progress: str
     next: str
+    metadata: dict[str, JsonValue]
 
 
 class SessionResult(TypedDict, total=False):
@@ -58,6 +60,7 @@ class SessionResult(TypedDict, total=False):
     status: str
     model: str
     turn_id: str
+    question: str
     updated_at: str
     usage: UsageResult
 
@@ -88,6 +91,29 @@ class HistoryAnswer(TypedDict, total=False):
     message_count: int
     messages: list[MessageResult]
     next_after: int
+    question: str
+
+
+class EnsuredAnswer(TypedDict, total=False):
+    """For `ensure_session`."""
+
+    chat_session: str
+    created: bool
+
+
+class ClosedAnswer(TypedDict, total=False):
+    """For `close_session`."""
+
+    chat_session: str
+    closed: bool
+
+
+class ForkedAnswer(TypedDict, total=False):
+    """For `fork_session`."""
+
+    chat_session: str
+    message_count: int
+    forked_from: str
 
 
 class EntryResult(TypedDict, total=False):

@@ -11,8 +11,9 @@ from pydantic import JsonValue
 from eai_mcp import messages
 from eai_mcp.app import App
 from eai_mcp.calls import Samplers
+from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.turn import Turn
-from eai_mcp.chat.values import Talk, TurnResult
+from eai_mcp.chat.values import Talk
 from eai_mcp.errors import InvalidArgument
 from eai_mcp.messages import Block
 from eai_mcp.server import answers, arguments, listing, progress, results
@@ -26,7 +27,7 @@ SAMPLERS = tuple(Samplers.__dataclass_fields__)
 def tools(app: App) -> list[ToolSpec[Any]]:
     """Every tool, bound to the open parts."""
     face = _Face(app)
-    return [*_talking(face), *_looking(face)]
+    return [*_talking(face), *_looking(face), *_keeping(face)]
 
 
 def _talking(face: "_Face") -> list[ToolSpec[Any]]:
@@ -42,7 +43,7 @@ def _talking(face: "_Face") -> list[ToolSpec[Any]]:
             result=results.TurnAnswer,
             run=face.talk,
             annotations=types.ToolAnnotations(destructive_hint=False),
-            json_fields=frozenset({"stop_sequences", "anthropic_beta"}),
+            json_fields=frozenset({"stop_sequences", "anthropic_beta", "metadata"}),
         ),
         ToolSpec(
             name="wait_for_reply",
@@ -95,6 +96,35 @@ def _looking(face: "_Face") -> list[ToolSpec[Any]]:
     ]
 
 
+def _keeping(face: "_Face") -> list[ToolSpec[Any]]:
+    return [
+        ToolSpec(
+            name="ensure_session",
+            description="Make an empty session if there is none of that name.",
+            arguments=arguments.SessionArguments,
+            result=results.EnsuredAnswer,
+            run=face.ensure_session,
+            annotations=LOCAL,
+        ),
+        ToolSpec(
+            name="close_session",
+            description="Delete a session with all that was said in it.",
+            arguments=arguments.SessionArguments,
+            result=results.ClosedAnswer,
+            run=face.close_session,
+            annotations=types.ToolAnnotations(open_world_hint=False),
+        ),
+        ToolSpec(
+            name="fork_session",
+            description="Copy a session, whole or up to a message, to go on in another direction.",
+            arguments=arguments.ForkArguments,
+            result=results.ForkedAnswer,
+            run=face.fork_session,
+            annotations=LOCAL,
+        ),
+    ]
+
+
 class _Face:
     """The tools' handlers."""
 
@@ -103,6 +133,11 @@ class _Face:
         self._registry = app.registry
 
     async def talk(self, given: arguments.TalkArguments, request: Request) -> Answer:
+        if given.mode == "human":
+            raise InvalidArgument(
+                "mode human is not available over this connection; `eai-mcp chat` talks with a person",
+                field="mode",
+            )
         sampled = ((name, getattr(given, name)) for name in SAMPLERS)
         samplers: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in sampled
@@ -114,16 +149,29 @@ class _Face:
             prompt=given.prompt,
             system=given.system,
             card=given.chara_card,
+            pty_session_id=given.pty_session_id,
             samplers=Samplers(**samplers),
+            if_busy=given.if_busy,
+            request_id=given.request_id,
+            metadata=given.metadata or {},
         )
-        turn = await self._registry.begin(request.space, talk)
-        return await self._followed(turn, given.timeout_ms, request)
+        begun, wait_s = anyio.current_time(), self._wait_s(given.timeout_ms)
+        turn = await self._registry.begin(request.space, talk, wait_s=wait_s)
+        left_s = max(0.0, begun + wait_s - anyio.current_time())
+        try:
+            answer = await self._followed(turn, left_s, request)
+        except anyio.get_cancelled_exc_class():
+            if self._app.settings.on_disconnect == "interrupt" and isinstance(turn, Turn):
+                turn.interrupt("stopped: its caller left")
+            raise
+        if turn.done.is_set() or given.on_timeout == "detach":
+            return answer
+        stopped = await self._registry.stop(request.space, turn, f"stopped after {wait_s:g} s, as asked")
+        return answers.of_turn(stopped)
 
     async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Answer:
         found = await self._registry.find(request.space, given.chat_session, given.turn_id)
-        if isinstance(found, TurnResult):
-            return answers.of_turn(found)
-        return await self._followed(found, given.timeout_ms, request)
+        return await self._followed(found, self._wait_s(given.timeout_ms), request)
 
     async def interrupt(self, given: arguments.InterruptArguments, request: Request) -> Answer:
         stopped = await self._registry.interrupt(request.space, given.chat_session, given.turn_id)
@@ -140,26 +188,55 @@ class _Face:
         return answers.whole(told)
 
     async def get_history(self, given: arguments.GetHistoryArguments, request: Request) -> Answer:
+        row = await self._registry.session(request.space, given.chat_session)
         entries = await self._registry.history(
-            request.space, given.chat_session, after=given.after, limit=given.limit + 1
+            request.space,
+            given.chat_session,
+            after=given.after,
+            limit=given.limit,
+            most_bytes=answers.LONGEST_PAGE_BYTES,
         )
-        shown = answers.page(entries[: given.limit], given.offset)
-        row = await self._registry.store.row(request.space, given.chat_session)
+        shown = answers.page(entries, given.offset)
         told: results.HistoryAnswer = {
             "chat_session": given.chat_session,
-            "message_count": row.message_count if row else 0,
+            "message_count": row.message_count,
             "messages": shown,
         }
-        if len(shown) < len(entries):
+        if shown and shown[-1]["seq"] < row.message_count:
             told["next_after"] = shown[-1]["seq"]
+        if row.question and not row.running:
+            told["question"] = answers.question(row.question)
+        return answers.whole(told)
+
+    async def ensure_session(self, given: arguments.SessionArguments, request: Request) -> Answer:
+        created = await self._registry.ensure(request.space, given.chat_session)
+        told: results.EnsuredAnswer = {"chat_session": given.chat_session, "created": created}
+        return answers.whole(told)
+
+    async def close_session(self, given: arguments.SessionArguments, request: Request) -> Answer:
+        await self._registry.close(request.space, given.chat_session)
+        told: results.ClosedAnswer = {"chat_session": given.chat_session, "closed": True}
+        return answers.whole(told)
+
+    async def fork_session(self, given: arguments.ForkArguments, request: Request) -> Answer:
+        row = await self._registry.fork(
+            request.space, given.chat_session, given.new_session, upto=given.after
+        )
+        told: results.ForkedAnswer = {
+            "chat_session": row.name,
+            "message_count": row.message_count,
+            "forked_from": given.chat_session,
+        }
         return answers.whole(told)
 
     async def list_catalog(self, given: arguments.ListCatalogArguments, request: Request) -> Answer:
         return answers.whole(listing.catalog(self._app, given.kind, given.filter))
 
-    async def _followed(self, turn: Turn, timeout_ms: int | None, request: Request) -> Answer:
-        wait_s = self._app.settings.inline_wait_s if timeout_ms is None else timeout_ms / 1000
-        with anyio.move_on_after(wait_s):
+    def _wait_s(self, timeout_ms: int | None) -> float:
+        return self._app.settings.inline_wait_s if timeout_ms is None else timeout_ms / 1000
+
+    async def _followed(self, turn: Followed, wait_s: float, request: Request) -> Answer:
+        with waited_for(turn), anyio.move_on_after(wait_s):
             await progress.follow(turn, request.report)
         return answers.of_turn(await self._registry.reply(turn, 0))
 

@@ -2,16 +2,29 @@
 
 `space` is whose sessions they are ('' for the one user of a stdio server); it is part of every name, and no
 method works without it. A turn is taken with `claim`, which keeps the user's message, and given back with
-`settle`, which keeps everything else in one step: messages, choices, usage and the outcome. Until then the
-turn's messages are not part of what a model is shown; those of a turn that came to nothing never are.
+`settle`, which keeps everything else in one step: messages, choices, usage, a question that waits, and the
+outcome. Until then the turn's messages are not part of what a model is shown; those of a turn that came to
+nothing never are, but they stay in the journal.
+
+A claim is held by one process, its owner. The store notices an owner that died, or that did not `renew` for
+too long, when somebody next looks at the session, and settles the turn as cut off: with what was saved of it,
+under the report that it began with. A claim that was lost so can write nothing any more.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from eai_mcp.messages import JsonObject, Message, Usage
 
-Status: TypeAlias = Literal["completed", "interrupted", "failed"]
+Status: TypeAlias = Literal["completed", "awaiting_input", "interrupted", "failed"]
+Writing: TypeAlias = Literal["new", "replace", "either"]
+
+LEASE_S = 15.0
+"""How long a claim holds without being renewed."""
+
+REVISIONS_KEPT = 10
+"""Former histories of a session that can be had back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +35,7 @@ class Choices:
     prompt: str | None = None
     system: str | None = None
     card: str | None = None
+    pty_session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +50,33 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The turn that runs in a session, and since when (seconds since 1970)."""
+    """The turn that runs in a session, since when (seconds since 1970), and the text saved of it so far.
+
+    `report`, where `find` told of it, is what its outcome will say if it is cut off.
+    """
 
     turn_id: str
     since: float
+    said: str = ""
+    report: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a turn waits to be told. `data` is JSON that only the layer above reads."""
+
+    turn_id: str
+    text: str
+    data: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """A session without its messages. `updated_at` is in seconds since 1970."""
+    """A session without its messages. `updated_at` is in seconds since 1970.
+
+    `version` grows with every change, `revision` with every replaced history; `turns` were begun so far.
+    A `question` stays while the turn that was given an answer is running, for that may come to nothing.
+    """
 
     name: str
     message_count: int
@@ -52,14 +84,43 @@ class SessionRow:
     choices: Choices = Choices()
     usage: Usage = Usage()
     running: Running | None = None
+    question: Question | None = None
+    turns: int = 0
+    version: int = 1
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a turn begins with.
+
+    To answer a question, `turn_id` is the question's own and `message` the answer. `report` is what the
+    outcome will say if the turn is cut off. `expect` is the version of the session that all this was
+    decided on, 0 for no session; None takes any.
+    """
+
+    turn_id: str
+    message: Message
+    report: JsonObject = field(default_factory=dict)
+    request_id: str | None = None
+    expect: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to write the outcome of one turn."""
+    """The right to write the outcome of one turn. `round` counts the answers that it was given."""
 
     space: str
     name: str
+    turn_id: str
+    round: int = 0
+    fence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The turn that a request id already stands for."""
+
     turn_id: str
 
 
@@ -76,8 +137,10 @@ class Outcome:
 class Settlement:
     """What a turn leaves behind.
 
-    `messages` follow the user's own; with `kept` False neither they nor the user's message become part of
-    the history. `choices` None leaves what the session remembers as it was.
+    `messages` follow the user's own and those appended; with `kept` False none of them becomes part of the
+    history, and a question that the turn had been given an answer to is open again. `choices` None leaves
+    what the session remembers as it was. With a `question` the outcome's status is `awaiting_input`: the
+    messages wait with it.
     """
 
     outcome: Outcome
@@ -85,10 +148,55 @@ class Settlement:
     kept: bool = True
     choices: Choices | None = None
     usage: Usage = Usage()
+    question: Question | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Of some claims: those that were lost, those to be interrupted, when each was last waited for."""
+
+    lost: frozenset[Claim]
+    interrupted: frozenset[Claim]
+    attended: Mapping[Claim, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A whole history to be written at once; of its entries `seq` is counted anew.
+
+    `writing` says whether the session must be new, must be there, or may be either. None leaves choices
+    and usage as they are.
+    """
+
+    name: str
+    entries: Sequence[Entry]
+    writing: Writing = "either"
+    choices: Choices | None = None
+    usage: Usage | None = None
+
+
+class Bus(Protocol):
+    """A wake-up between processes that share a store. It may lose or invent a call: nothing rests on it."""
+
+    async def publish(self) -> None:
+        """Tell the others that something changed."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until another process may have changed something."""
+        ...
 
 
 class Store(Protocol):
-    """Keeps sessions. Each method is one atomic step, and returns once its effect will last."""
+    """Keeps sessions. Each method is one atomic step, and returns once its effect will last.
+
+    Any of them may raise StorageFull or StorageUnavailable; nothing was changed then.
+    """
+
+    @property
+    def bus(self) -> Bus:
+        """How to hear of the other processes' changes."""
+        ...
 
     async def ensure(self, space: str, name: str) -> bool:
         """Make an empty session; False if there is one of that name."""
@@ -98,11 +206,22 @@ class Store(Protocol):
         """The session without its messages, None if there is none."""
         ...
 
-    async def load(self, space: str, name: str, *, after: int = 0, limit: int | None = None) -> list[Entry]:
-        """The history behind position `after`, oldest first.
+    async def load(
+        self,
+        space: str,
+        name: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        most_bytes: int | None = None,
+        revision: int | None = None,
+    ) -> list[Entry]:
+        """The history behind position `after`, oldest first; a former one if `revision` names it.
+
+        It ends with the entry that reaches `limit` in number or passes `most_bytes` in size.
 
         Raises:
-            NotFound: No such session.
+            NotFound: No such session or revision.
         """
         ...
 
@@ -112,12 +231,37 @@ class Store(Protocol):
         """Sessions in the order of their names' bytes, from the first name behind `after`."""
         ...
 
-    async def claim(self, space: str, name: str, turn_id: str, message: Message) -> Claim:
-        """Begin a turn with the user's message, in a session that is made if there is none.
+    async def claim(self, space: str, name: str, start: Start) -> Claim | Known:
+        """Begin a turn, in a session that is made if there is none; or name the turn of a repeated request.
 
         Raises:
             SessionBusy: Another turn is running.
+            Conflict: The session is not at `start.expect`, or a question waits that this does not answer.
         """
+        ...
+
+    async def append(self, claim: Claim, messages: Sequence[Message]) -> None:
+        """Keep a finished step of a running turn.
+
+        Raises:
+            Conflict: The turn is no longer this claim's.
+        """
+        ...
+
+    async def said(self, claim: Claim) -> Sequence[Message]:
+        """What was said in a running turn so far, the questions and answers of former rounds included.
+
+        Raises:
+            Conflict: The turn is no longer this claim's.
+        """
+        ...
+
+    async def renew(self, said: Mapping[Claim, str]) -> None:
+        """Hold some claims for longer, and save what was said in each so far ('' saves nothing new)."""
+        ...
+
+    async def look(self, claims: Sequence[Claim]) -> Look:
+        """How some claims stand, without writing anything."""
         ...
 
     async def settle(self, claim: Claim, settlement: Settlement) -> None:
@@ -128,11 +272,54 @@ class Store(Protocol):
         """
         ...
 
-    async def outcome(self, space: str, name: str, turn_id: str | None = None) -> tuple[Outcome, str]:
-        """How a settled turn ended, the last one if none is named, and the reply that it left.
+    async def find(self, space: str, name: str, turn_id: str | None = None) -> tuple[Outcome, str] | Running:
+        """How a turn ended and the reply that it left, or that it is running; the latest if none is named.
 
         Raises:
-            NotFound: No such session, or no such settled turn in it.
+            NotFound: No such session, or no such turn in it.
+        """
+        ...
+
+    async def repeated(self, space: str, name: str, request_id: str) -> Known | None:
+        """The turn that a request id already stands for."""
+        ...
+
+    async def interrupt(self, space: str, name: str, turn_id: str | None = None) -> Running:
+        """Ask the owner of the running turn, whichever process that is, to stop it. No other turn is hit.
+
+        Raises:
+            NotFound: No such session.
+            NoTask: Nothing is running in it, or another turn than the one named.
+        """
+        ...
+
+    async def attend(self, space: str, name: str, turn_id: str) -> None:
+        """Let the owner of a running turn know that somebody waits for it."""
+        ...
+
+    async def put(self, space: str, puts: Sequence[Put]) -> tuple[int, ...]:
+        """Write whole histories, all or none, and return their revisions. A question that waited is dropped.
+
+        Raises:
+            AlreadyExists, NotFound: A session is, or is not, there.
+            SessionBusy: A turn is running in one of them.
+        """
+        ...
+
+    async def fork(self, space: str, name: str, new: str, *, upto: int | None = None) -> SessionRow:
+        """Copy a session with its choices under another name, up to position `upto`.
+
+        Raises:
+            NotFound: No such session.
+            AlreadyExists: There is one of the new name.
+        """
+        ...
+
+    async def delete(self, space: str, name: str) -> bool:
+        """Remove a session with all that belongs to it; False if there is none.
+
+        Raises:
+            SessionBusy: A turn is running in it.
         """
         ...
 

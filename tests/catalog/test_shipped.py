@@ -65,6 +65,7 @@ def test_the_default_model_needs_no_key(ours):
         model="smollm2-135m",
         context_window=8192,
         samplers=Samplers(temperature=0.0, max_tokens=256),
+        context_policy="drop_oldest",
     )
     assert "tiny" in local.description
 

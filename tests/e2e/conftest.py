@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-CLEAN = {
+CLEAN = {"EAI_MCP_STORE": "memory:"} | {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("EAI_MCP_", "COVERAGE_", "PYTHON")) and not name.endswith("_API_KEY")

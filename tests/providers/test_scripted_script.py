@@ -124,7 +124,7 @@ async def test_sessions_play_a_script_each_from_its_start_and_a_failed_turn_take
         '[[quirks.replies]]\ntext = "two"\nfail = { code = "timeout", times = 1 }\n',
         encoding="utf-8",
     )
-    settings = Settings(model="demo", config=tmp_path, cache=tmp_path / "cache", environ={})
+    settings = Settings(store=None, model="demo", config=tmp_path, cache=tmp_path / "cache", environ={})
 
     async with app.opened(settings) as opened:
 

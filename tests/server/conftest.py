@@ -10,7 +10,7 @@ from eai_mcp.chat.registry import Registry
 from eai_mcp.providers import Parts
 from eai_mcp.server import face
 from eai_mcp.settings import Settings
-from eai_mcp.store.memory import MemoryStore
+from eai_mcp.store.sqlite import SqliteStore
 from tests.fakes import Scripted
 
 
@@ -25,11 +25,11 @@ def connected(catalog, era, tmp_path):
 
     @asynccontextmanager
     async def connect(*steps, **settings):
-        chosen = Settings(model="plain", cache=tmp_path, **settings)
+        chosen = Settings(store=None, model="plain", cache=tmp_path, **settings)
         call = Scripted(list(steps))
         async with contextlib.AsyncExitStack() as closing, anyio.create_task_group() as tasks:
             registry = Registry(
-                store=MemoryStore(),
+                store=SqliteStore(None),
                 catalog=catalog,
                 call_for=lambda model: call,
                 tasks=tasks,

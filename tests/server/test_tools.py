@@ -6,7 +6,6 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from eai_mcp.calls import ModelRequest
 from eai_mcp.chat.choose import choose
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Talk
@@ -271,9 +270,9 @@ async def test_a_silent_model_gives_signs_of_life_that_rise(catalog):
     heard: list[tuple[float, str]] = []
     turn = Turn(
         claim=Claim("", "work", "t1"),
+        message=user("hi"),
         chosen=choose(Talk(content="hi"), Choices(), catalog, "plain"),
         call=Held(),
-        request=ModelRequest(messages=()),
         limit_s=5,
     )
 
@@ -304,12 +303,15 @@ async def test_the_published_tools_are_these(connected):
     async with connected() as (client, _):
         tools = (await client.list_tools()).tools
     assert {tool.name: " ".join(tool.input_schema["properties"]) for tool in tools} == {
+        "close_session": "chat_session",
+        "ensure_session": "chat_session",
+        "fork_session": "chat_session new_session after",
         "get_history": "chat_session after limit offset",
         "interrupt": "chat_session turn_id",
         "list_catalog": "kind filter",
         "list_sessions": "prefix cursor limit",
-        "talk": "content chat_session model prompt system chara_card timeout_ms temperature top_p top_k "
-        "min_p max_tokens repetition_penalty frequency_penalty presence_penalty stop_sequences seed "
-        "anthropic_beta reasoning_effort",
+        "talk": "content chat_session mode model prompt system chara_card metadata pty_session_id timeout_ms "
+        "on_timeout if_busy request_id temperature top_p top_k min_p max_tokens repetition_penalty "
+        "frequency_penalty presence_penalty stop_sequences seed anthropic_beta reasoning_effort",
         "wait_for_reply": "chat_session turn_id timeout_ms",
     }

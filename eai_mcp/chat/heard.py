@@ -1,0 +1,115 @@
+"""What a turn has said so far, for those who follow it.
+
+Listeners pull: they look when `changed` wakes them, so a slow one delays nobody.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import anyio
+
+from eai_mcp.calls import AttemptFailed, Preparing, StreamEvent, TextDelta, ThinkingDelta, ToolUseStarted
+from eai_mcp.chat.values import TurnResult
+from eai_mcp.errors import EaiError
+
+
+class Heard:
+    """Text and doings of a turn. It is the turn's `Emit`."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.characters = 0
+        self.note = ""
+        self._step = 0
+        self._changed = anyio.Event()
+        self._awaited = False
+
+    async def __call__(self, event: StreamEvent) -> None:
+        """Remember what was said."""
+        match event:
+            case TextDelta(text=text):
+                self.pieces.append(text)
+                self.characters += len(text)
+                self.note = ""
+            case ThinkingDelta():
+                self.note = "thinking"
+            case ToolUseStarted(name=name):
+                self.note = f"using {name}"
+            case Preparing(text=text):
+                self.note = text
+            case AttemptFailed(reason=reason):
+                self.note = f"trying again: {reason}"
+        self.wake()
+
+    @property
+    def text(self) -> str:
+        """All text so far."""
+        return "".join(self.pieces)
+
+    @property
+    def partial(self) -> str:
+        """The text of the step that is under way."""
+        return "".join(self.pieces[self._step :])
+
+    @property
+    def doing(self) -> str:
+        """What is being done, in a few words."""
+        return self.note or f"{self.characters} characters so far"
+
+    def begin_step(self) -> None:
+        """What was said until now belongs to steps that are finished."""
+        self._step = len(self.pieces)
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        if self._awaited:
+            self._awaited = False
+            self._changed.set()
+            self._changed = anyio.Event()
+
+    async def changed(self) -> None:
+        """Wait for the next thing to be heard."""
+        self._awaited = True
+        await self._changed.wait()
+
+
+class Followed(Protocol):
+    """A turn that somebody may wait for, whichever process runs it: once it is `done`, `ending` is there."""
+
+    heard: Heard
+    done: anyio.Event
+    ending: TurnResult | EaiError | None
+    waiters: int
+    left_at: float
+
+    @property
+    def session(self) -> str:
+        """The name of its session."""
+        ...
+
+    @property
+    def turn_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The name of the model that it began with."""
+        ...
+
+    def standing(self) -> TurnResult:
+        """How it stands while it is running."""
+        ...
+
+
+@contextmanager
+def waited_for(turn: Followed) -> Iterator[None]:
+    """Be one of those who wait for a turn; `left_at`, on the monotonic clock, is when the last one went."""
+    turn.waiters += 1
+    try:
+        yield
+    finally:
+        turn.waiters -= 1
+        turn.left_at = time.monotonic()

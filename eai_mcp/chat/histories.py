@@ -1,0 +1,58 @@
+"""Whole histories: where they may end, what may stand in them, and how one takes the place of another."""
+
+import time
+from collections.abc import Sequence
+
+from eai_mcp.errors import InvalidArgument
+from eai_mcp.messages import Message, ToolResultBlock, ToolUseBlock
+from eai_mcp.store import Entry, Put, Store
+
+
+def check_end(session: str, upto: int, at: Sequence[Entry]) -> None:
+    """See whether a history may end at position `upto`, where `at` is what stands there.
+
+    Raises:
+        InvalidArgument: Nothing stands there, or a tool use whose result comes next.
+    """
+    if upto and (not at or at[0].seq != upto):
+        raise InvalidArgument(f"session {session!r} has no message {upto}", field="after")
+    if at and upto and any(isinstance(block, ToolUseBlock) for block in at[0].message.content):
+        raise InvalidArgument(
+            f"message {upto} of session {session!r} asks for tools, whose results are in the next one; "
+            f"take {upto - 1} or {upto + 1}",
+            field="after",
+        )
+
+
+def check_pairs(messages: Sequence[Message]) -> None:
+    """See that each tool use has its result in the next message, and each result its use in the one before.
+
+    Raises:
+        InvalidArgument: One has not.
+    """
+    asked: list[str] = []
+    for number, message in enumerate(messages, 1):
+        given = [block.tool_use_id for block in message.content if isinstance(block, ToolResultBlock)]
+        if sorted(given) != sorted(asked):
+            raise InvalidArgument(
+                f"message {number}: its tool results are {given}, but the tools asked for are {asked}",
+                field="messages",
+            )
+        asked = [block.id for block in message.content if isinstance(block, ToolUseBlock)]
+    if asked:
+        raise InvalidArgument(f"the last message asks for tools without results: {asked}", field="messages")
+
+
+async def replace(store: Store, space: str, name: str, messages: Sequence[Message]) -> int:
+    """Put messages in place of a session's, which is made if there is none; its new revision."""
+    now = time.time()
+    entries = [Entry(seq, "", now, message) for seq, message in enumerate(messages, 1)]
+    (revision,) = await store.put(space, [Put(name=name, entries=entries)])
+    return revision
+
+
+async def revert(store: Store, space: str, name: str, revision: int) -> int:
+    """Put a former history in place of the present one; the new revision."""
+    entries = await store.load(space, name, revision=revision)
+    (new,) = await store.put(space, [Put(name=name, entries=entries, writing="replace")])
+    return new

@@ -1,0 +1,228 @@
+"""Sessions in one SQLite file, which several processes of one machine share; or in memory, for one process.
+
+Writing goes through one connection (`writer`), reading through others (`readers`), both in threads. The file
+is opened at the first use, and again when a fault of it is mended.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import anyio.lowlevel
+
+from eai_mcp.errors import SessionBusy
+from eai_mcp.messages import Message
+from eai_mcp.store import (
+    LEASE_S,
+    Claim,
+    Entry,
+    Known,
+    Look,
+    Outcome,
+    Put,
+    Running,
+    SessionRow,
+    Settlement,
+    Start,
+    histories,
+    rows,
+    turns,
+)
+from eai_mcp.store.bus import FileBus
+from eai_mcp.store.owners import Owners
+from eai_mcp.store.readers import Readers
+from eai_mcp.store.recent import Recent
+from eai_mcp.store.writer import Writer
+
+T = TypeVar("T")
+ALONE = "alone"
+"""The owner of every claim where no other process can see the sessions."""
+
+
+class SqliteStore:
+    """A `Store` in the file `path`; None keeps the sessions in memory. `now` gives seconds since 1970."""
+
+    def __init__(
+        self, path: Path | None, *, now: Callable[[], float] = time.time, lease_s: float = LEASE_S
+    ) -> None:
+        self.path = path
+        self._now = now
+        self._lease_s = lease_s
+        self._writer = Writer(path)
+        self._readers = Readers(path) if path else None
+        self._owners = Owners(path.with_name(f"{path.name}-owners")) if path else None
+        self._recent = Recent()
+        self.bus = FileBus(self._writer if path else None)
+
+    async def ensure(self, space: str, name: str) -> bool:
+        """See `Store`."""
+        if await self._read(lambda c: rows.found(c, space, name)):
+            return False
+        return await self._writer.run(lambda c: turns.ensured(c, space, name, self._now()))
+
+    async def row(self, space: str, name: str) -> SessionRow | None:
+        """See `Store`."""
+        found = await self._present(lambda c: rows.some(c, space, name))
+        return rows.session(found[0]) if found else None
+
+    async def load(
+        self,
+        space: str,
+        name: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        most_bytes: int | None = None,
+        revision: int | None = None,
+    ) -> list[Entry]:
+        """See `Store`."""
+
+        def page(connection: sqlite3.Connection) -> tuple[sqlite3.Row, list[Entry]]:
+            session = rows.known(connection, space, name)
+            if revision is None and limit is None and most_bytes is None and not after:
+                return session, histories.whole(connection, session, self._recent)
+            found = histories.loaded(
+                connection, session, after=after, limit=limit, most_bytes=most_bytes, revision=revision
+            )
+            return session, [rows.entry(row) for row in found]
+
+        session, entries = await self._read(page)
+        if await self._cut_off([session]):
+            session, entries = await self._read(page)
+        return entries
+
+    async def list(
+        self, space: str, *, prefix: str = "", after: str = "", limit: int = 100
+    ) -> list[SessionRow]:
+        """See `Store`."""
+        found = await self._present(
+            lambda c: histories.listed(c, space, prefix=prefix, after=after, limit=limit)
+        )
+        return [rows.session(row) for row in found]
+
+    async def claim(self, space: str, name: str, start: Start) -> Claim | Known:
+        """See `Store`."""
+
+        def work(connection: sqlite3.Connection) -> Claim | Known:
+            now = self._now()
+            holder = turns.Holder(self._owner(), now, now + self._lease_s)
+            return turns.claimed(connection, space, name, start, holder)
+
+        return await self._taken(work, space, name)
+
+    async def append(self, claim: Claim, messages: Sequence[Message]) -> None:
+        """See `Store`."""
+        await self._writer.run(lambda c: turns.appended(c, claim, messages, self._now()))
+
+    async def said(self, claim: Claim) -> Sequence[Message]:
+        """See `Store`."""
+        return await self._read(lambda c: turns.said(c, claim))
+
+    async def renew(self, said: Mapping[Claim, str]) -> None:
+        """See `Store`."""
+        await self._writer.run(lambda c: turns.renewed(c, said, self._now() + self._lease_s))
+
+    async def look(self, claims: Sequence[Claim]) -> Look:
+        """See `Store`."""
+        return await self._read(lambda c: turns.looked(c, claims))
+
+    async def settle(self, claim: Claim, settlement: Settlement) -> None:
+        """See `Store`."""
+        await self._writer.run(lambda c: turns.settled(c, claim, settlement, self._now()))
+
+    async def find(self, space: str, name: str, turn_id: str | None = None) -> tuple[Outcome, str] | Running:
+        """See `Store`."""
+
+        def told(connection: sqlite3.Connection) -> tuple[sqlite3.Row, tuple[Outcome, str] | Running]:
+            session = rows.known(connection, space, name)
+            return session, turns.told(connection, session, turn_id)
+
+        session, found = await self._read(told)
+        if await self._cut_off([session]):
+            session, found = await self._read(told)
+        return found
+
+    async def repeated(self, space: str, name: str, request_id: str) -> Known | None:
+        """See `Store`."""
+        return await self._read(lambda c: turns.repeated(c, space, name, request_id))
+
+    async def interrupt(self, space: str, name: str, turn_id: str | None = None) -> Running:
+        """See `Store`."""
+        await self._present(lambda c: rows.some(c, space, name))
+        return await self._writer.run(lambda c: turns.interrupted(c, space, name, turn_id))
+
+    async def attend(self, space: str, name: str, turn_id: str) -> None:
+        """See `Store`."""
+        await self._writer.run(lambda c: turns.attended(c, space, name, turn_id, self._now()))
+
+    async def put(self, space: str, puts: Sequence[Put]) -> tuple[int, ...]:
+        """See `Store`."""
+        names = [each.name for each in puts]
+        return await self._taken(lambda c: histories.put(c, space, puts, self._now()), space, *names)
+
+    async def fork(self, space: str, name: str, new: str, *, upto: int | None = None) -> SessionRow:
+        """See `Store`."""
+        await self._present(lambda c: rows.some(c, space, name))
+        return rows.session(
+            await self._writer.run(
+                lambda c: histories.forked(c, space, name, new, upto=upto, now=self._now())
+            )
+        )
+
+    async def delete(self, space: str, name: str) -> bool:
+        """See `Store`."""
+        return await self._taken(lambda c: histories.deleted(c, space, name, self._now()), space, name)
+
+    async def aclose(self) -> None:
+        """See `Store`."""
+        if self._readers:
+            self._readers.close()
+        try:
+            await self._writer.aclose()
+        finally:
+            if self._owners:
+                self._owners.leave()
+
+    def _owner(self) -> str:
+        return self._owners.own() if self._owners else ALONE
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._readers is not None:
+            return await self._readers.run(work)
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return work(self._writer.connection())
+
+    async def _taken(self, work: Callable[[sqlite3.Connection], T], space: str, *names: str) -> T:
+        """Do what no running turn may be in the way of, unless its owner is gone.
+
+        Raises:
+            SessionBusy: The turn runs.
+        """
+        try:
+            return await self._writer.run(work)
+        except SessionBusy:
+            if not await self._cut_off(await self._read(lambda c: rows.some(c, space, *names))):
+                raise
+            return await self._writer.run(work)
+
+    async def _present(
+        self, find: Callable[[sqlite3.Connection], Sequence[sqlite3.Row]]
+    ) -> Sequence[sqlite3.Row]:
+        """Rows of sessions, once the turns in them whose owner is gone were settled."""
+        found = await self._read(find)
+        return await self._read(find) if await self._cut_off(found) else found
+
+    async def _cut_off(self, sessions: Sequence[sqlite3.Row]) -> bool:
+        """Settle the turns whose owner is gone; whether there were any."""
+        gone = [row["id"] for row in sessions if row["owner"] is not None and self._is_gone(row)]
+        if gone:
+            await self._writer.run(lambda c: turns.cut_off(c, self._is_gone, gone, self._now()))
+        return bool(gone)
+
+    def _is_gone(self, session: sqlite3.Row) -> bool:
+        """Whether the owner of a running turn died, or let its lease run out."""
+        if self._owners is None or session["owner"] == self._owners.name:
+            return False
+        return bool(session["lease_until"] < self._now()) or self._owners.is_dead(session["owner"])

@@ -1,0 +1,341 @@
+"""Turns in the tables: begun, held, settled, and cut off when their owner is gone.
+
+Each function is one step inside a transaction. `session` rows carry the one turn that runs in them; `turn`
+has a row for each round, which is one input and what came of it.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from eai_mcp import messages
+from eai_mcp.errors import Conflict, NoTask, NotFound
+from eai_mcp.messages import Message, assistant
+from eai_mcp.store import Claim, Known, Look, Outcome, Running, Settlement, Start, rows
+
+INSERT_MESSAGE = (
+    "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
+    " VALUES (?, ?, NULL, ?, ?, ?, ?, ?)"
+)
+WAITING = "session = ? AND turn_id = ? AND seq IS NULL AND kind <> 'dropped'"
+LET_GO = "owner = NULL, lease_until = NULL, since = NULL, interrupted = 0, attended_at = NULL, said = ''"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who claims, and until when (seconds since 1970)."""
+
+    owner: str
+    now: float
+    until: float
+
+
+def ensured(connection: sqlite3.Connection, space: str, name: str, now: float) -> bool:
+    """Make an empty session; False if there is one."""
+    done = connection.execute(
+        "INSERT OR IGNORE INTO session (space, name, updated_at) VALUES (?, ?, ?)", (space, name, now)
+    )
+    return done.rowcount > 0
+
+
+def claimed(
+    connection: sqlite3.Connection, space: str, name: str, start: Start, holder: Holder
+) -> Claim | Known:
+    """Begin a turn. A turn whose owner is gone must have been cut off before."""
+    if start.request_id is not None and (known := repeated(connection, space, name, start.request_id)):
+        return known
+    before = rows.found(connection, space, name)
+    version = before["version"] if before else 0
+    if before and before["owner"] is not None:
+        raise rows.busy(before, holder.now)
+    if start.expect not in (None, version):
+        raise Conflict(f"session {name!r} has changed meanwhile", chat_session=name)
+    question = rows.question(before) if before else None
+    if question and question.turn_id != start.turn_id:
+        raise Conflict(f"session {name!r} waits for the answer to a question", chat_session=name)
+    if before is None:
+        ensured(connection, space, name, holder.now)
+    session = rows.known(connection, space, name)
+    number = _next_round(connection, session["id"], start.turn_id)
+    if number and question is None:
+        raise Conflict(f"turn {start.turn_id} of session {name!r} has already ended")
+    request = None if start.request_id is None else rows.key(start.request_id)
+    begun = {
+        "id": session["id"],
+        "turn": start.turn_id,
+        "round": number,
+        "request": request,
+        "owner": holder.owner,
+        "now": holder.now,
+        "until": holder.until,
+        "version": version + 1,
+        "report": rows.dump(start.report),
+        "revision": session["revision"],
+    }
+    connection.execute(
+        "UPDATE session SET version = :version, turns = turns + (:round = 0), fence = fence + 1,"
+        " owner = :owner, lease_until = :until, turn_id = :turn, round = :round, since = :now,"
+        " interrupted = 0, attended_at = :now, said = '', updated_at = :now WHERE id = :id",
+        begun,
+    )
+    connection.execute(
+        "INSERT INTO turn (session, turn_id, round, request_id, at, status, report, revision)"
+        " VALUES (:id, :turn, :round, :request, :now, 'running', :report, :revision)",
+        begun,
+    )
+    claim = Claim(space, name, start.turn_id, number, session["fence"] + 1)
+    _insert(connection, session, claim, rows.INPUT, holder.now, [start.message])
+    return claim
+
+
+def repeated(connection: sqlite3.Connection, space: str, name: str, request_id: str) -> Known | None:
+    """The turn that a request id stands for."""
+    row = connection.execute(
+        "SELECT turn.turn_id FROM turn JOIN session ON session.id = turn.session"
+        " WHERE space = ? AND name = ? AND request_id = ?",
+        (space, name, rows.key(request_id)),
+    ).fetchone()
+    return Known(row["turn_id"]) if row else None
+
+
+def appended(connection: sqlite3.Connection, claim: Claim, step: Sequence[Message], now: float) -> None:
+    """Keep a finished step."""
+    session = _held(connection, claim)
+    _insert(connection, session, claim, rows.STEP, now, step)
+    connection.execute(
+        "UPDATE session SET version = version + 1, updated_at = ?, said = '' WHERE id = ?",
+        (now, session["id"]),
+    )
+
+
+def said(connection: sqlite3.Connection, claim: Claim) -> list[Message]:
+    """What was said in a running turn so far."""
+    session = _held(connection, claim)
+    waiting = connection.execute(
+        f"SELECT body FROM message WHERE {WAITING} ORDER BY rowid", (session["id"], claim.turn_id)
+    )
+    return [rows.message(row["body"]) for row in waiting]
+
+
+def renewed(connection: sqlite3.Connection, texts: Mapping[Claim, str], until: float) -> None:
+    """Hold claims for longer; one that was lost is passed over."""
+    for claim, text in texts.items():
+        connection.execute(
+            "UPDATE session SET lease_until = ?, said = coalesce(?, said)"
+            " WHERE space = ? AND name = ? AND turn_id = ? AND fence = ? AND owner IS NOT NULL",
+            (until, rows.text(text) or None, claim.space, claim.name, claim.turn_id, claim.fence),
+        )
+
+
+def looked(connection: sqlite3.Connection, claims: Iterable[Claim]) -> Look:
+    """How claims stand."""
+    lost: set[Claim] = set()
+    interrupted: set[Claim] = set()
+    attended: dict[Claim, float] = {}
+    for claim in claims:
+        row = rows.found(connection, claim.space, claim.name)
+        if row is None or not _holds(row, claim):
+            lost.add(claim)
+            continue
+        attended[claim] = row["attended_at"]
+        if row["interrupted"]:
+            interrupted.add(claim)
+    return Look(frozenset(lost), frozenset(interrupted), attended)
+
+
+def settled(connection: sqlite3.Connection, claim: Claim, settlement: Settlement, now: float) -> None:
+    """End the turn."""
+    _end(connection, _held(connection, claim), settlement, now)
+
+
+def cut_off(
+    connection: sqlite3.Connection, is_gone: Callable[[sqlite3.Row], bool], ids: Iterable[int], now: float
+) -> None:
+    """Settle the turns of those sessions whose owner is gone, with what was saved of them."""
+    for number in ids:
+        session = connection.execute("SELECT * FROM session WHERE id = ?", (number,)).fetchone()
+        if session is None or session["owner"] is None or not is_gone(session):
+            continue
+        turn = (number, session["turn_id"], session["round"])
+        (report,) = connection.execute(
+            "SELECT report FROM turn WHERE session = ? AND turn_id = ? AND round = ?", turn
+        ).fetchone()
+        last = connection.execute(
+            f"SELECT body FROM message WHERE {WAITING} AND round = ? AND kind = 'step'"
+            " ORDER BY rowid DESC LIMIT 1",
+            turn,
+        ).fetchone()
+        said = messages.closing([rows.message(last["body"])] if last else [])
+        if session["said"]:
+            said += (assistant(rows.untext(session["said"]), partial=True),)
+        outcome = Outcome(turn_id=session["turn_id"], status="interrupted", report=rows.parse(report))
+        kept = last is not None or bool(said)
+        _end(connection, session, Settlement(outcome=outcome, messages=said, kept=kept), now)
+
+
+def interrupted(connection: sqlite3.Connection, space: str, name: str, turn_id: str | None) -> Running:
+    """Ask the owner of the running turn to stop it."""
+    session = rows.known(connection, space, name)
+    running = rows.running(session)
+    if running is None:
+        raise NoTask(f"nothing is running in session {name!r}", chat_session=name)
+    if turn_id not in (None, running.turn_id):
+        raise NoTask(
+            f"turn {turn_id} is not running in session {name!r}; turn {running.turn_id} is",
+            chat_session=name,
+            turn_id=running.turn_id,
+        )
+    connection.execute("UPDATE session SET interrupted = 1 WHERE id = ?", (session["id"],))
+    return running
+
+
+def attended(connection: sqlite3.Connection, space: str, name: str, turn_id: str, now: float) -> None:
+    """Note that somebody waits for a running turn."""
+    connection.execute(
+        "UPDATE session SET attended_at = ?"
+        " WHERE space = ? AND name = ? AND turn_id = ? AND owner IS NOT NULL",
+        (now, space, name, rows.key(turn_id)),
+    )
+
+
+def told(
+    connection: sqlite3.Connection, session: sqlite3.Row, turn_id: str | None
+) -> tuple[Outcome, str] | Running:
+    """How a turn ended, and its reply; or that it is running."""
+    running = rows.running(session)
+    if running and turn_id in (None, running.turn_id):
+        (report,) = connection.execute(
+            "SELECT report FROM turn WHERE session = ? AND turn_id = ? AND round = ?",
+            (session["id"], running.turn_id, session["round"]),
+        ).fetchone()
+        return replace(running, report=rows.parse(report))
+    wanted = session["last_turn"] if turn_id is None else turn_id
+    row = connection.execute(
+        "SELECT * FROM turn WHERE session = ? AND turn_id = ? ORDER BY round DESC LIMIT 1",
+        (session["id"], None if wanted is None else rows.key(wanted)),
+    ).fetchone()
+    if row is None:
+        raise NotFound(
+            f"session {session['name']!r} has no finished turn {turn_id or ''}".rstrip(), turn_id=turn_id
+        )
+    outcome = Outcome(turn_id=row["turn_id"], status=row["status"], report=rows.parse(row["report"]))
+    return outcome, _reply(connection, session, row)
+
+
+def drop_question(connection: sqlite3.Connection, session: sqlite3.Row) -> None:
+    """Forget what a session waits to be told, and the turn that asked."""
+    question = rows.question(session)
+    if question:
+        key = (session["id"], question.turn_id)
+        connection.execute(f"UPDATE message SET kind = 'dropped' WHERE {WAITING}", key)
+        connection.execute("UPDATE turn SET status = 'interrupted' WHERE session = ? AND turn_id = ?", key)
+        connection.execute("UPDATE session SET question = NULL WHERE id = ?", (session["id"],))
+
+
+def _held(connection: sqlite3.Connection, claim: Claim) -> sqlite3.Row:
+    """The session, if the claim still holds it.
+
+    Raises:
+        Conflict: It does not.
+    """
+    row = rows.found(connection, claim.space, claim.name)
+    if row is None or not _holds(row, claim):
+        raise Conflict(f"turn {claim.turn_id} of session {claim.name!r} has already ended")
+    return row
+
+
+def _holds(session: sqlite3.Row, claim: Claim) -> bool:
+    return session["owner"] is not None and (session["turn_id"], session["fence"]) == (
+        claim.turn_id,
+        claim.fence,
+    )
+
+
+def _next_round(connection: sqlite3.Connection, session: int, turn_id: str) -> int:
+    (last,) = connection.execute(
+        "SELECT max(round) FROM turn WHERE session = ? AND turn_id = ?", (session, turn_id)
+    ).fetchone()
+    return 0 if last is None else int(last) + 1
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    session: sqlite3.Row,
+    claim: Claim,
+    kind: str,
+    now: float,
+    said: Iterable[Message],
+) -> None:
+    place = (session["id"], session["revision"], claim.turn_id, claim.round, kind, now)
+    connection.executemany(INSERT_MESSAGE, [(*place, rows.body(message)) for message in said])
+
+
+def _end(connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settlement, now: float) -> None:
+    claim = Claim(session["space"], session["name"], session["turn_id"], session["round"], session["fence"])
+    _insert(connection, session, claim, rows.STEP, now, settlement.messages)
+    outcome = settlement.outcome
+    ended = {
+        "id": session["id"],
+        "turn": claim.turn_id,
+        "round": claim.round,
+        "now": now,
+        "last": None,
+        "status": outcome.status,
+        "report": rows.dump(outcome.report),
+        "revision": session["revision"],
+        "count": session["message_count"],
+        "question": session["question"],
+        "choices": session["choices"],
+        "usage": rows.given(rows.usage(session) + settlement.usage),
+    }
+    if settlement.choices is not None:
+        ended["choices"] = rows.given(settlement.choices)
+    if settlement.question is not None:
+        ended["question"] = rows.dump(messages.told(settlement.question))
+    elif settlement.kept:
+        count = _placed(connection, session, claim)
+        ended |= {"count": count, "last": count, "question": None}
+    else:
+        connection.execute(
+            "UPDATE message SET kind = 'dropped'"
+            " WHERE session = :id AND turn_id = :turn AND round = :round AND seq IS NULL",
+            ended,
+        )
+    connection.execute(
+        "UPDATE turn SET status = :status, report = :report, revision = :revision, last_seq = :last"
+        " WHERE session = :id AND turn_id = :turn AND round = :round",
+        ended,
+    )
+    connection.execute(
+        f"UPDATE session SET {LET_GO}, version = version + 1, updated_at = :now, last_turn = :turn,"
+        " message_count = :count, question = :question, choices = :choices, usage = :usage WHERE id = :id",
+        ended,
+    )
+
+
+def _placed(connection: sqlite3.Connection, session: sqlite3.Row, claim: Claim) -> int:
+    """Give the turn's messages their places in the history; returns the last place."""
+    waiting = connection.execute(
+        f"SELECT rowid FROM message WHERE {WAITING} ORDER BY rowid", (session["id"], claim.turn_id)
+    ).fetchall()
+    first: int = session["message_count"] + 1
+    places = [(seq, row["rowid"]) for seq, row in enumerate(waiting, first)]
+    connection.executemany("UPDATE message SET seq = ? WHERE rowid = ?", places)
+    return first + len(places) - 1
+
+
+def _reply(connection: sqlite3.Connection, session: sqlite3.Row, turn: sqlite3.Row) -> str:
+    """The text of the last thing that a kept turn said."""
+    if turn["last_seq"] is None:
+        return ""
+    said = connection.execute(
+        "SELECT turn_id, body FROM message WHERE session = ? AND revision = ? AND seq <= ? ORDER BY seq DESC",
+        (session["id"], turn["revision"], turn["last_seq"]),
+    )
+    for row in said:
+        if row["turn_id"] != turn["turn_id"]:
+            break
+        message = rows.message(row["body"])
+        if message.role == "assistant":
+            return message.text
+    return ""

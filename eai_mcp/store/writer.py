@@ -1,0 +1,211 @@
+"""The one connection of a process that writes, and the commit that many callers share.
+
+A commit waits for the disk. What is asked for meanwhile goes into the next one, each piece under a savepoint
+of its own, so that a refused piece does not spoil its neighbours. The first who comes leads: it commits for
+all that wait by then, and wakes one of those that came later to lead the next.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from eai_mcp.errors import EaiError, StorageUnavailable
+from eai_mcp.store import database
+
+T = TypeVar("T")
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+CHECKPOINT_BUSY_MS = 50
+
+log = logging.getLogger("eai_mcp")
+
+
+@dataclass(slots=True, eq=False)
+class _Piece(Generic[T]):
+    """What somebody wants done in a transaction; it runs again if the transaction that it was in failed."""
+
+    work: Callable[[sqlite3.Connection], T]
+    result: T | None = None
+    error: BaseException | None = field(default_factory=lambda: StorageUnavailable("nothing was written"))
+    is_settled: bool = False
+    woken: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Writer:
+    """Runs pieces of work in transactions, on the spot if `path` is None (in memory)."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._file: database.Identity | None = None
+        self._waiting: list[_Piece[Any]] = []
+        self._is_led = False
+        self._version: int | None = None
+        self._limiter = anyio.CapacityLimiter(1)
+        self._checkpoint_at = CHECKPOINT_BYTES
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do the work in a transaction, and return once it is committed, even if the caller is cancelled.
+
+        The work may run more than once; only its last run counts.
+        """
+        piece = _Piece(work)
+        if self._path is None:
+            await anyio.lowlevel.checkpoint()  # else nobody but the caller would get a turn
+            self._commit([piece])
+        else:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            self._waiting.append(piece)
+            with anyio.CancelScope(shield=True):
+                await self._lead_or_follow(piece)
+        if piece.error is not None:
+            raise piece.error
+        return piece.result  # type: ignore[return-value]  # None only where the work returned it
+
+    def version(self) -> int | None:
+        """A number that changes when another process commits; None while it is not known.
+
+        It comes from this connection, for then our own commits do not count; while that is in use, what the
+        last commit saw is told.
+        """
+        if not self._is_led and self._connection is not None:
+            self._see(self._connection)
+        return self._version
+
+    def connection(self) -> sqlite3.Connection:
+        """The connection, opened if need be; only for the thread that writes.
+
+        Raises:
+            StorageUnavailable: It cannot be opened.
+        """
+        if self._path is None:
+            self._connection = self._connection or database.opened(None)
+            return self._connection
+        if self._connection is not None and self._file != database.identity(self._path):
+            log.warning("the file with the sessions, %s, was removed; it is made anew", self._path)
+            self.close()
+        if self._connection is None:
+            self._connection, self._file = database.current(self._path)
+        return self._connection
+
+    async def aclose(self) -> None:
+        """Let the connection go once what is being written is written; the next use opens it again."""
+        async with self._limiter:  # SQLite crashes if a connection is closed that a thread is using
+            self.close()
+
+    def close(self) -> None:
+        """Let the connection go at once; only for the thread that writes."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    async def _lead_or_follow(self, piece: _Piece[Any]) -> None:
+        while not piece.is_settled:
+            if self._is_led:
+                piece.woken = anyio.Event()
+                await piece.woken.wait()
+                continue
+            self._is_led = True
+            pieces, self._waiting = self._waiting, []
+            try:
+                await anyio.to_thread.run_sync(self._commit, pieces, limiter=self._limiter)
+            finally:
+                self._is_led = False
+                for each in pieces:
+                    each.is_settled = True
+                for each in (*pieces, *self._waiting[:1]):
+                    each.woken.set()
+
+    def _commit(self, pieces: Sequence[_Piece[Any]]) -> None:
+        """Run the pieces in one transaction; if that fails, each in one of its own."""
+        try:
+            connection = self.connection()
+            connection.execute("BEGIN IMMEDIATE")
+        except (EaiError, sqlite3.Error) as error:
+            self._fail(pieces, error)
+            return
+        ended: list[Callable[[], None]] = []
+        try:
+            for piece in pieces:
+                ended.append(_ran(connection, piece))  # noqa: PERF401 - the order of events is the point
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            if len(pieces) > 1:
+                for piece in pieces:
+                    self._commit([piece])
+            else:
+                self._fail(pieces, error)
+            return
+        for end in ended:
+            end()
+        self._see(connection)
+        if self._path is not None:
+            self._checkpoint(connection, self._path)
+
+    def _fail(self, pieces: Sequence[_Piece[Any]], error: Exception) -> None:
+        if isinstance(error, sqlite3.Error):
+            try:
+                error = database.translated(error, self._path)
+            except sqlite3.Error as fault:
+                error = fault
+        if isinstance(error, StorageUnavailable):
+            self.close()  # what is wrong with the file may be mended meanwhile
+        for piece in pieces:
+            piece.error = error
+
+    def _see(self, connection: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            (self._version,) = connection.execute("PRAGMA data_version").fetchone()
+
+    def _checkpoint(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Move what was written from the log into the file, once there is enough of it."""
+        try:
+            size = path.with_name(f"{path.name}-wal").stat().st_size
+        except OSError:
+            return
+        if size < CHECKPOINT_BYTES:
+            self._checkpoint_at = CHECKPOINT_BYTES  # another process may have moved it
+        if size < self._checkpoint_at:
+            return
+        try:
+            connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_BUSY_MS}")
+            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute(f"PRAGMA busy_timeout={database.BUSY_S * 1000:.0f}")
+        except sqlite3.Error as error:
+            log.warning("the file with the sessions, %s, cannot be checkpointed: %s", path, error)
+            is_busy = True
+        # Somebody reads; try again only when there is as much more to move.
+        self._checkpoint_at = size + CHECKPOINT_BYTES if is_busy else CHECKPOINT_BYTES
+
+
+def _ran(connection: sqlite3.Connection, piece: _Piece[Any]) -> Callable[[], None]:
+    """What to do about a piece once its transaction is committed.
+
+    Raises:
+        sqlite3.Error: The whole transaction is in doubt.
+    """
+    connection.execute("SAVEPOINT piece")
+    try:
+        result, error = piece.work(connection), None
+    except sqlite3.Error:
+        raise
+    except Exception as refused:  # noqa: BLE001  # whoever waits for this piece must hear of it, nobody else
+        connection.execute("ROLLBACK TO piece")
+        result, error = None, refused
+    connection.execute("RELEASE piece")
+    return partial(_end, piece, result, error)
+
+
+def _end(piece: _Piece[Any], result: object, error: BaseException | None) -> None:
+    piece.result, piece.error = result, error

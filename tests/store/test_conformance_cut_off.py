@@ -1,0 +1,280 @@
+"""What every store that has several owners must do: end the turns of those who are gone."""
+
+import sys
+import textwrap
+
+import anyio
+import pytest
+
+from eai_mcp.errors import Conflict, NoTask
+from eai_mcp.messages import TextBlock, ToolResultBlock, assistant, user
+from eai_mcp.store import LEASE_S, Known, Look, Outcome, Put, Running
+from tests.store.taking import (
+    ask,
+    claim,
+    ended,
+    results,
+    row,
+    said,
+    start,
+    take,
+    unpaired,
+    uses,
+    whole,
+)
+
+CUT_OFF = Outcome(turn_id="t1", status="interrupted", report={"cut": "off"})
+
+
+@pytest.fixture(params=["lapsed", "closed"])
+def lose(request, first, clock):
+    """Ends the first owner's hold on its claims, in one way or another."""
+
+    async def lapse():
+        clock.now += LEASE_S + 0.1
+
+    return lapse if request.param == "lapsed" else first.aclose
+
+
+async def begin(store, message="hi", **fields):
+    return await claim(store, "t1", message, report=CUT_OFF.report, **fields)
+
+
+@pytest.mark.parametrize("seen_by", ["row", "list", "find", "load", "claim"])
+async def test_a_turn_that_was_cut_off_is_seen_whoever_looks(first, second, lose, seen_by):
+    """Issue 4: cut-off turns found by lease or owner lock, never by another process's start."""
+    await take(first, "t0")
+    await begin(first)
+    before = await row(second)
+    assert before.running == Running("t1", 100.0)
+    await lose()
+
+    match seen_by:
+        case "row":
+            assert (await row(second)).running is None
+        case "list":
+            assert [shown.running for shown in await second.list("")] == [None]
+        case "find":
+            assert await second.find("", "work") == (CUT_OFF, "")
+        case "load":
+            assert await said(second) == [(1, "hi"), (2, "hello")]
+        case _:
+            await claim(second, "t2")
+
+    assert await second.find("", "work", "t1") == (CUT_OFF, "")
+    assert await said(second) == [(1, "hi"), (2, "hello")]
+    assert (await row(second)).version > before.version
+
+
+async def test_what_was_cut_off_leaves_the_session_free(first, second, lose):
+    for name in ["a", "b", "c"]:
+        await begin(first, name=name)
+    await lose()
+
+    with pytest.raises(NoTask):
+        await second.interrupt("", "a")
+    assert await second.put("", [Put(name="b", entries=())]) == (2,)
+    assert await second.delete("", "c")
+    for name in ["a", "b", "c"]:
+        await take(second, "t2", "next", "ok", name=name)
+        assert await said(second, name) == [(1, "next"), (2, "ok")]
+
+
+async def test_what_was_said_before_the_cut_is_kept_as_partial(first, second, lose):
+    claimed = await begin(first)
+    await first.renew({claimed: "Once upon"})
+    await lose()
+
+    assert await second.find("", "work") == (CUT_OFF, "Once upon")
+    history = [entry.message for entry in await second.load("", "work")]
+    assert history == [user("hi"), assistant("Once upon", partial=True)]
+    shown = await row(second)
+    assert (shown.message_count, shown.running, shown.turns) == (2, None, 1)
+
+
+async def test_steps_before_the_cut_are_kept(first, second, lose):
+    claimed = await begin(first)
+    await first.append(claimed, [uses("u1"), results("u1")])
+    await first.renew({claimed: "It is"})
+    await lose()
+
+    history = await second.load("", "work")
+    messages = [user("hi"), uses("u1"), results("u1"), assistant("It is", partial=True)]
+    assert [entry.message for entry in history] == messages
+    assert [(entry.seq, entry.turn_id) for entry in history] == [(seq, "t1") for seq in range(1, 5)]
+
+
+async def test_tools_without_a_result_are_closed_by_the_cut(first, second, lose):
+    claimed = await begin(first)
+    await first.append(claimed, [uses("u1"), results("u1")])
+    await first.append(claimed, [uses("u2", "u3")])
+    await first.renew({claimed: "Hm"})
+    await lose()
+
+    messages = [entry.message for entry in await second.load("", "work")]
+    assert messages[:4] == [user("hi"), uses("u1"), results("u1"), uses("u2", "u3")]
+    closing = messages[4].content
+    assert [(b.tool_use_id, b.failed) for b in closing if isinstance(b, ToolResultBlock)] == [
+        ("u2", True),
+        ("u3", True),
+    ]
+    assert all(isinstance(told, TextBlock) for block in closing for told in block.content)
+    assert messages[5:] == [assistant("Hm", partial=True)]
+    assert unpaired(messages) == []
+
+
+async def test_what_a_kept_step_said_is_not_told_again_by_the_cut(first, second, lose):
+    claimed = await begin(first)
+    await first.renew({claimed: "Let me see"})
+    await first.append(claimed, [assistant("Let me see"), uses("u1"), results("u1")])
+    await lose()
+
+    texts = [text for _, text in await said(second)]
+    assert texts.count("Let me see") == 1
+
+
+async def test_an_answer_that_was_cut_off_leaves_the_question_open(first, second, lose):
+    await ask(first, "t1", "ask me", "which one?")
+    asked = (await row(first)).question
+    await begin(first, "red")
+    await lose()
+
+    shown = await row(second)
+    assert (shown.question, shown.running, shown.message_count) == (asked, None, 0)
+    found = await second.find("", "work", "t1")
+    assert isinstance(found, tuple)
+    assert found[0] == CUT_OFF
+    await second.settle(await claim(second, "t1", "blue"), ended("t1", assistant("so blue")))
+    assert [text for _, text in await said(second)] == ["ask me", "which one?", "blue", "so blue"]
+
+
+async def test_an_answer_that_was_cut_off_in_its_words_is_kept_with_all_before(first, second, lose):
+    await ask(first, "t1", "ask me", "which one?")
+    claimed = await begin(first, "red")
+    await first.renew({claimed: "so r"})
+    await lose()
+
+    history = [entry.message for entry in await second.load("", "work")]
+    assert history == [
+        user("ask me"),
+        assistant("which one?"),
+        user("red"),
+        assistant("so r", partial=True),
+    ]
+    assert (await row(second)).question is None
+    await take(second, "t2")
+
+
+async def test_a_cut_off_request_is_not_taken_again(first, second, lose):
+    """Issue 4: the same `request_id` twice, also after kill -9: one turn."""
+    await begin(first, request_id="r")
+    await lose()
+
+    assert await second.claim("", "work", start("t2", request_id="r")) == Known("t1")
+    assert await second.find("", "work", "t1") == (CUT_OFF, "")
+    assert (await row(second)).turns == 1
+
+
+async def test_a_turn_is_cut_off_once(first, second, lose):
+    claimed = await begin(first)
+    await first.renew({claimed: "Once"})
+    await lose()
+
+    before = await whole(second)
+    await second.list("")
+    await second.find("", "work")
+    assert await whole(second) == before
+
+
+async def test_a_claim_that_was_lost_writes_nothing(first, second, clock):
+    claimed = await begin(first)
+    kept = await claim(first, "t2", name="play")
+    clock.now += LEASE_S - 1
+    await first.renew({kept: ""})
+    clock.now += 2
+    assert (await row(second)).running is None
+    before = await whole(second)
+
+    with pytest.raises(Conflict, match="work"):
+        await first.append(claimed, [assistant("late")])
+    with pytest.raises(Conflict, match="work"):
+        await first.said(claimed)
+    with pytest.raises(Conflict, match="work"):
+        await first.settle(claimed, ended("t1", assistant("late")))
+    await first.renew({claimed: "late", kept: "in time"})
+    look = await first.look([claimed, kept])
+
+    assert (look.lost, look.interrupted) == ({claimed}, frozenset())
+    assert await whole(second) == await whole(first) == before
+    assert (await row(second, "play")).running == Running("t2", 100.0, "in time")
+
+
+async def test_a_claim_that_was_lost_cannot_touch_the_turn_that_followed(first, second, clock):
+    lost = await begin(first)
+    clock.now += LEASE_S + 1
+    following = await claim(second, "t2")
+    await second.interrupt("", "work")
+    before = await whole(second)
+
+    with pytest.raises(Conflict):
+        await first.append(lost, [assistant("late")])
+    with pytest.raises(Conflict):
+        await first.settle(lost, ended("t1", assistant("late")))
+    await first.renew({lost: "late"})
+    assert await whole(second) == before
+    assert await first.look([lost]) == Look(frozenset({lost}), frozenset(), {})
+    await second.settle(following, ended("t2", assistant("fine")))
+    assert await said(second) == [(1, "hi"), (2, "fine")]
+
+
+async def test_a_lost_round_cannot_touch_the_next_round_of_its_turn(first, second, clock):
+    await ask(first, "t1")
+    lost = await begin(first, "red")
+    clock.now += LEASE_S + 1
+    following = await claim(second, "t1", "blue")
+    before = await whole(second)
+
+    with pytest.raises(Conflict):
+        await first.settle(lost, ended("t1", assistant("late")))
+    await first.renew({lost: "late"})
+    assert await whole(second) == before
+    assert ((await first.look([lost])).lost, (await second.look([following])).lost) == ({lost}, frozenset())
+
+
+CHILD = """
+import sys
+from pathlib import Path
+
+import anyio
+
+from eai_mcp.store.sqlite import SqliteStore
+from tests.store.taking import claim, results, uses
+
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    claimed = await claim(store, "t1", report={"cut": "off"})
+    await store.append(claimed, [uses("u1")])
+    await store.renew({claimed: "Once"})
+    print("!", end="", flush=True)
+    await anyio.sleep_forever()
+
+
+anyio.run(main)
+"""
+
+
+async def test_the_turn_of_a_process_that_was_killed_is_cut_off(path, second):
+    """Issue 4: kill -9 loses nothing acknowledged."""
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(path)]
+    with anyio.fail_after(15):
+        async with await anyio.open_process(command, stderr=None) as child:
+            assert child.stdout is not None
+            assert await child.stdout.receive() == b"!"
+            assert (await row(second)).running is not None
+            child.kill()
+
+    found = await second.find("", "work")
+    assert found == (CUT_OFF, "Once")
+    messages = [entry.message for entry in await second.load("", "work")]
+    assert (len(messages), unpaired(messages)) == (4, [])
