@@ -18,6 +18,7 @@ from eai_mcp.messages import JsonObject, Message, Usage, assistant
 from eai_mcp.store import Claim, Outcome, Question, Running, Settlement
 
 EMPTY = "the model's reply was empty"
+STILL_OPEN = " (the question is still open: talk again to answer it, or interrupt to drop it)"
 CUT_OFF = "the server ended before this turn did; what was saved of it is kept"
 Ending: TypeAlias = TurnResult | EaiError
 _TOLD_ANYWAY = ("chat_session", "turn_id", "partial")
@@ -114,13 +115,16 @@ def failed(frame: Frame, error: EaiError, partial: str) -> Ended:
     error.details = {**error.details, "chat_session": claim.name, "turn_id": claim.turn_id}
     if partial:
         error.details = {**error.details, "partial": partial}
+    kept = bool(partial) or frame.has_steps
+    if frame.is_resumed and not kept:
+        error.message += STILL_OPEN
     outcome = Outcome(turn_id=claim.turn_id, status="failed", report=_report(error))
     return Ended(
         error,
         Settlement(
             outcome=outcome,
             messages=_partial(partial),
-            kept=bool(partial) or frame.has_steps,
+            kept=kept,
             usage=frame.spent or Usage(),
         ),
     )

@@ -136,7 +136,10 @@ class Registry:
             try:
                 running = await self._store.interrupt(space, name, turn_id)
             except NoTask:
-                dropped = await self._drop_question(space, name, turn_id)
+                try:
+                    dropped = await self._drop_question(space, name, turn_id)
+                except (Conflict, SessionBusy):  # somebody has just answered it
+                    return await self.interrupt(space, session, turn_id)
                 if dropped is None:
                     raise
                 return dropped
@@ -161,6 +164,13 @@ class Registry:
         names.check_text("cursor", after)
         await self._ensure_default(space, DEFAULT_SESSION)
         return await self._store.list(space, prefix=prefix, after=after, limit=limit)
+
+    def model_of(self, row: SessionRow) -> str:
+        """The model that would answer next in a session."""
+        with suppress(EaiError):  # the card is gone; the next talk will say so
+            if row.choices.card and (model := self.catalog.card(row.choices.card).model):
+                return model
+        return row.choices.model or self.default_model
 
     async def session(self, space: str, session: str) -> SessionRow:
         """A session without its messages.

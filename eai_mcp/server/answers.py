@@ -61,17 +61,16 @@ def usage(spent: Usage) -> UsageResult:
     return told
 
 
-def session(row: SessionRow) -> SessionResult:
-    """A row of the list of sessions."""
+def session(row: SessionRow, model: str) -> SessionResult:
+    """A row of the list of sessions; `model` would answer next."""
     told: SessionResult = {
         "name": row.name,
         "message_count": row.message_count,
         "status": "busy" if row.running else "awaiting_input" if row.question else "idle",
+        "model": model,
         "updated_at": moment(row.updated_at),
         "usage": usage(row.usage),
     }
-    if row.choices.model:
-        told["model"] = row.choices.model
     if row.running:
         told["turn_id"] = row.running.turn_id
     elif row.question:

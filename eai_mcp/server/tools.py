@@ -182,7 +182,9 @@ class _Face:
             request.space, prefix=given.prefix, after=given.cursor, limit=given.limit + 1
         )
         shown = rows[: given.limit]
-        told: results.SessionsAnswer = {"sessions": [answers.session(row) for row in shown]}
+        told: results.SessionsAnswer = {
+            "sessions": [answers.session(row, self._registry.model_of(row)) for row in shown]
+        }
         if len(rows) > len(shown):
             told["next_cursor"] = shown[-1].name
         return answers.whole(told)

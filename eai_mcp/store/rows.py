@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eai_mcp import messages
-from eai_mcp.errors import NotFound, SessionBusy
+from eai_mcp.errors import NotFound, SessionBusy, StorageUnavailable
 from eai_mcp.messages import JsonObject, Message, Usage
 from eai_mcp.store import Choices, Entry, Question, Running, SessionRow
 
@@ -49,8 +49,17 @@ def body(message: Message) -> str:
 
 
 def message(text: str) -> Message:
-    """The message that was stored."""
-    return messages.decode(parse(text))
+    """The message that was stored.
+
+    Raises:
+        StorageUnavailable: It is none any more.
+    """
+    try:
+        return messages.decode(parse(text))
+    except ValueError as error:
+        raise StorageUnavailable(
+            "the file with the sessions is damaged: a message in it cannot be read", retryable=False
+        ) from error
 
 
 def entry(row: sqlite3.Row) -> Entry:
