@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.silent_provider import built
+
 TOP = Path(__file__).parents[2]
 CLEAN = {"EAI_MCP_STORE": "memory:"} | {
     name: value
@@ -52,6 +54,13 @@ def fetched(installed, cache):
 def environment(tmp_path, cache):
     """What a host hands to the server: no keys, and folders of this test's own."""
     return {**CLEAN, "EAI_MCP_CACHE": str(cache), "EAI_MCP_CONFIG": str(tmp_path / "config")}
+
+
+@pytest.fixture
+async def house(installed, environment, tmp_path):
+    """Servers that share one file with sessions, and a provider that records who asks and who leaves."""
+    async with built(installed, environment, tmp_path) as house:
+        yield house
 
 
 def run(*command, **options):

@@ -6,17 +6,11 @@ from mcp.client import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.e2e.silent_provider import answered, asking, begun, built, dialogue, heard, told
+from tests.e2e.silent_provider import answered, asking, begun, dialogue, heard, told
 from tests.e2e.wire import LEGACY, MODERN
 
 pytestmark = pytest.mark.timeout(90)
 ERAS = pytest.mark.parametrize("era", [LEGACY, MODERN])
-
-
-@pytest.fixture
-async def house(installed, environment, tmp_path):
-    async with built(installed, environment, tmp_path) as house:
-        yield house
 
 
 async def left(asked):

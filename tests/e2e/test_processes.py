@@ -5,17 +5,11 @@ import signal
 import anyio
 import pytest
 
-from tests.e2e.silent_provider import answered, asking, begun, built, dialogue, heard, told
+from tests.e2e.silent_provider import answered, asking, begun, dialogue, heard, told
 from tests.e2e.wire import LEGACY, MODERN
 
 pytestmark = pytest.mark.timeout(90)
 ERAS = pytest.mark.parametrize("era", [LEGACY, MODERN])
-
-
-@pytest.fixture
-async def house(installed, environment, tmp_path):
-    async with built(installed, environment, tmp_path) as house:
-        yield house
 
 
 async def killed(wire):

@@ -3,18 +3,12 @@
 import anyio
 import pytest
 
-from tests.e2e.silent_provider import answered, asking, begun, built, dialogue, told
+from tests.e2e.silent_provider import answered, asking, begun, dialogue, told
 from tests.e2e.wire import LEGACY, MODERN
 
 pytestmark = pytest.mark.timeout(90)
 ERAS = pytest.mark.parametrize("era", [LEGACY, MODERN])
 PAINT = {"content": "paint it", "model": "asks", "chara_card": "asker"}
-
-
-@pytest.fixture
-async def house(installed, environment, tmp_path):
-    async with built(installed, environment, tmp_path) as house:
-        yield house
 
 
 @ERAS

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.silent_provider import BIG, answered, asking, begun, built, dialogue, heard, told
+from tests.e2e.silent_provider import BIG, answered, asking, begun, dialogue, heard, told
 from tests.e2e.wire import LEGACY, MODERN
 
 pytestmark = pytest.mark.timeout(90)
@@ -34,12 +34,6 @@ EVERYTHING = {
     "anthropic_beta": ["some-beta"],
     "reasoning_effort": "low",
 }
-
-
-@pytest.fixture
-async def house(installed, environment, tmp_path):
-    async with built(installed, environment, tmp_path) as house:
-        yield house
 
 
 @ERAS
