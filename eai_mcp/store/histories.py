@@ -82,16 +82,15 @@ def forked(
     if not turns.ensured(connection, space, new, now):
         raise _there(new)
     copy = rows.known(connection, space, new)
-    connection.execute(
+    copied = connection.execute(
         "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
         " SELECT ?, 1, seq, turn_id, round, kind, at, body FROM message"
         " WHERE session = ? AND revision = ? AND seq <= ? ORDER BY seq",
         (copy["id"], source["id"], source["revision"], source["message_count"] if upto is None else upto),
     )
     connection.execute(
-        "UPDATE session SET choices = ?, message_count = (SELECT count(*) FROM message WHERE session = id)"
-        " WHERE id = ?",
-        (source["choices"], copy["id"]),
+        "UPDATE session SET choices = ?, message_count = ? WHERE id = ?",
+        (source["choices"], copied.rowcount, copy["id"]),
     )
     return rows.known(connection, space, new)
 
@@ -103,7 +102,7 @@ def deleted(connection: sqlite3.Connection, space: str, name: str, now: float) -
         return False
     if session["owner"] is not None:
         raise rows.busy(session, now)
-    connection.execute("DELETE FROM message WHERE session = ?", (session["id"],))
+    _forget(connection, session["id"], session["revision"] + 1)
     connection.execute("DELETE FROM turn WHERE session = ?", (session["id"],))
     connection.execute("DELETE FROM session WHERE id = ?", (session["id"],))
     return True
@@ -138,10 +137,17 @@ def _put(connection: sqlite3.Connection, space: str, each: Put, now: float) -> i
             session["id"],
         ),
     )
-    connection.execute(
-        "DELETE FROM message WHERE session = ? AND revision < ?", (session["id"], revision - REVISIONS_KEPT)
-    )
+    _forget(connection, session["id"], revision - REVISIONS_KEPT)
     return revision
+
+
+def _forget(connection: sqlite3.Connection, session: int, before: int) -> None:
+    """Remove the messages of the revisions before one."""
+    # Each of the two has an index of its own; for both at once SQLite would read the whole table.
+    for which in ("seq IS NULL", "seq IS NOT NULL"):
+        connection.execute(
+            f"DELETE FROM message WHERE session = ? AND revision < ? AND {which}", (session, before)
+        )
 
 
 def _placed(session: int, revision: int, seq: int, entry: Entry) -> tuple[int, int, int, str, float, str]:
