@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import httpx2
 
 # Less than the transports' own limit, after which the process is ended hard.
-CLOSING_LIMIT_S = 1.5
+SAVING_LIMIT_S, CLOSING_LIMIT_S = 1.0, 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,10 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
         try:
             yield App(settings, catalog, registry, parts)
         finally:
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + CLOSING_LIMIT_S):
-                await registry.aclose()
-                await closing.aclose()
+            # Each has its own limit: a disk that is slow must not keep children alive.
+            for close, limit_s in ((registry.aclose, SAVING_LIMIT_S), (closing.aclose, CLOSING_LIMIT_S)):
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + limit_s):
+                    await close()
             tasks.cancel_scope.cancel()
 
 

@@ -9,7 +9,7 @@ import anyio
 from eai_mcp.calls import Emit, ModelRequest, ModelResponse, Preparing, TextDelta
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import Unavailable
-from eai_mcp.messages import Usage, assistant
+from eai_mcp.messages import Message, ToolUseBlock, Usage, assistant
 from eai_mcp.providers import Parts
 
 
@@ -71,7 +71,13 @@ def build(model: Model, parts: Parts) -> Scripted:
         await anyio.sleep_forever()
         raise AssertionError
 
-    behaviours = {"fail": fail, "stopped-by-hand": stopped_by_hand}
+    async def ask(request: ModelRequest, emit: Emit) -> ModelResponse:
+        if len(request.messages) > 1:
+            return await echo(request, emit)
+        use = ToolUseBlock("q1", "ask_user", {"question": "Which colour?"})
+        return said("", message=Message("assistant", (use,)), stop="tools")
+
+    behaviours = {"ask": ask, "fail": fail, "stopped-by-hand": stopped_by_hand}
     return Scripted([behaviours.get(model.model, echo)] * 20)
 
 

@@ -54,6 +54,7 @@ def card(name: str, fields: Fields) -> Card:
         prompt=eai.matching("prompt", NAME, "a prompt's name"),
         tools=eai.texts("tools", _TOOL, "a tool's name", most=64),
         pre_context=_base64(eai, "pre_context"),
+        turn_limit_s=eai.number("turn_limit_s", 1, 86_400),
     )
     eai.finish()
     return made

@@ -76,8 +76,8 @@ class Prompt:
 class Card:
     """A character card, V2 or V3, as far as it is text.
 
-    `model`, `prompt`, `tools` and `pre_context` come from `extensions.eai`; None where the card is silent.
-    `pre_context` is an export of a session, base64.
+    `model`, `prompt`, `tools`, `pre_context` and `turn_limit_s` come from `extensions.eai`; None where the
+    card is silent. `pre_context` is an export of a session, base64.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Card:
     prompt: str | None = None
     tools: tuple[str, ...] | None = None
     pre_context: str | None = None
+    turn_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

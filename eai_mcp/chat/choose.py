@@ -41,6 +41,11 @@ class Chosen:
     overridden: tuple[str, ...] = ()
 
     @property
+    def limit_s(self) -> float | None:
+        """Seconds that the turn may take, None if neither the card nor the model says."""
+        return (self.card.turn_limit_s if self.card else None) or self.model.turn_limit_s
+
+    @property
     def effective(self) -> Effective:
         """The names, for the result."""
         return Effective(

@@ -19,7 +19,7 @@ from eai_mcp.store import Claim, Outcome, Question, Running, Settlement
 
 EMPTY = "the model's reply was empty"
 STILL_OPEN = " (the question is still open: talk again to answer it, or interrupt to drop it)"
-CUT_OFF = "the server ended before this turn did; what was saved of it is kept"
+CUT_OFF = "cut off: its server ended, or did not answer for too long; what was saved of it is kept"
 Ending: TypeAlias = TurnResult | EaiError
 _TOLD_ANYWAY = ("chat_session", "turn_id", "partial")
 _IN_THE_JOURNAL = ("reply", "session", "turn_id")

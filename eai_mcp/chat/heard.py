@@ -58,9 +58,15 @@ class Heard:
         """What is being done, in a few words."""
         return self.note or f"{self.characters} characters so far"
 
-    def begin_step(self) -> None:
-        """What was said until now belongs to steps that are finished."""
-        self._step = len(self.pieces)
+    @contextmanager
+    def saving_step(self) -> Iterator[None]:
+        """What was said until now is saved with its step, unless that fails."""
+        before, self._step = self._step, len(self.pieces)
+        try:
+            yield
+        except BaseException:
+            self._step = before
+            raise
 
     def wake(self) -> None:
         """Let those who wait look again."""

@@ -1,4 +1,4 @@
-"""Whole histories: where they may end, what may stand in them, and how one takes the place of another."""
+"""Whole histories: what may stand in them, and how one takes the place of another."""
 
 import time
 from collections.abc import Sequence
@@ -6,22 +6,6 @@ from collections.abc import Sequence
 from eai_mcp.errors import InvalidArgument
 from eai_mcp.messages import Message, ToolResultBlock, ToolUseBlock
 from eai_mcp.store import Entry, Put, Store
-
-
-def check_end(session: str, upto: int, at: Sequence[Entry]) -> None:
-    """See whether a history may end at position `upto`, where `at` is what stands there.
-
-    Raises:
-        InvalidArgument: Nothing stands there, or a tool use whose result comes next.
-    """
-    if upto and (not at or at[0].seq != upto):
-        raise InvalidArgument(f"session {session!r} has no message {upto}", field="after")
-    if at and upto and any(isinstance(block, ToolUseBlock) for block in at[0].message.content):
-        raise InvalidArgument(
-            f"message {upto} of session {session!r} asks for tools, whose results are in the next one; "
-            f"take {upto - 1} or {upto + 1}",
-            field="after",
-        )
 
 
 def check_pairs(messages: Sequence[Message]) -> None:

@@ -14,9 +14,9 @@ from anyio.abc import TaskGroup
 from eai_mcp.chat.distant import DistantTurn
 from eai_mcp.chat.lines import Key
 from eai_mcp.chat.turn import Turn
-from eai_mcp.errors import Conflict, EaiError, NotFound
+from eai_mcp.errors import Conflict, EaiError, NotFound, StoreError
 from eai_mcp.observe import internal
-from eai_mcp.store import LEASE_S, Running, Store
+from eai_mcp.store import LEASE_S, Claim, Running, Store
 
 RENEW_S = LEASE_S / 3
 ATTEND_S = 4.0
@@ -34,10 +34,12 @@ class Keeper:
         self._orphan_s = orphan_s
         self._attend_s = min(ATTEND_S, orphan_s / 4)
         self._renew_s = renew_s
-        self._turns: dict[Key, Turn] = {}
+        self._turns: dict[Claim, Turn] = {}
+        self._current: dict[Key, Turn] = {}
         self._unsaved: dict[Key, Turn] = {}
         self._distant: list[DistantTurn] = []
         self._is_keeping = False
+        self._is_nudged = False
         self._nap = anyio.CancelScope()
 
     def turns(self) -> tuple[Turn, ...]:
@@ -46,21 +48,26 @@ class Keeper:
 
     def turn(self, key: Key) -> Turn | None:
         """The one that runs in a session, or whose end could not be saved yet."""
-        return self._turns.get(key) or self._unsaved.get(key)
+        return self._current.get(key) or self._unsaved.get(key)
 
     def running(self, key: Key) -> Turn | None:
         """The one that runs in a session."""
-        return self._turns.get(key)
+        return self._current.get(key)
 
     def add(self, turn: Turn) -> None:
-        """Keep a turn that begins."""
-        self._turns[turn.claim.space, turn.claim.name] = turn
+        """Keep a turn that begins. If another still runs there, its claim was lost."""
+        key = (turn.claim.space, turn.claim.name)
+        if before := self._current.get(key):
+            before.interrupt(TAKEN_OVER)
+        self._turns[turn.claim] = self._current[key] = turn
         self._start()
 
     def remove(self, turn: Turn) -> None:
         """A turn has ended; what could not be saved of it is tried again later."""
         key = (turn.claim.space, turn.claim.name)
-        del self._turns[key]
+        del self._turns[turn.claim]
+        if self._current.get(key) is turn:
+            del self._current[key]
         if turn.unsaved is not None:
             self._unsaved[key] = turn
         if not self._is_needed():
@@ -80,6 +87,9 @@ class Keeper:
         """Look at a turn of another process, which was let go when nobody waited for it."""
         if turn not in self._distant and not turn.done.is_set():
             self._distant.append(turn)
+            # At once: what we commit ourselves, the bus does not tell.
+            self._is_nudged = True
+            self._nap.cancel()
             self._start()
 
     async def save(self, key: Key) -> None:
@@ -93,7 +103,14 @@ class Keeper:
             return
         with suppress(Conflict, NotFound):  # somebody else ended it, or the session is gone
             await self._store.settle(turn.claim, turn.unsaved)
-        self._unsaved.pop(key, None)
+        if self._unsaved.get(key) is turn:
+            del self._unsaved[key]
+
+    async def save_all(self) -> None:
+        """Try to save each end that could not be saved."""
+        for key in tuple(self._unsaved):
+            with suppress(StoreError):
+                await self.save(key)
 
     def _start(self) -> None:
         if not self._is_keeping:
@@ -106,9 +123,13 @@ class Keeper:
     async def _keep(self) -> None:
         renew_at = anyio.current_time() + self._renew_s
         try:
-            while self._is_needed():
-                with anyio.CancelScope(deadline=renew_at) as self._nap:
-                    await self._changed()
+            while True:
+                if not self._is_nudged:
+                    with anyio.CancelScope(deadline=self._until(renew_at)) as self._nap:
+                        await self._changed()
+                self._is_nudged = False
+                if not self._is_needed():
+                    return
                 try:
                     if anyio.current_time() >= renew_at:
                         renew_at = anyio.current_time() + self._renew_s
@@ -121,6 +142,11 @@ class Keeper:
         finally:
             self._is_keeping = False
 
+    def _until(self, renew_at: float) -> float:
+        """When to look again, whatever the bus says."""
+        attend_at = anyio.current_time() + self._attend_s
+        return min(renew_at, attend_at) if self._distant else renew_at
+
     async def _changed(self) -> None:
         try:
             await self._store.bus.changed()
@@ -128,16 +154,18 @@ class Keeper:
             await anyio.sleep(self._renew_s)
 
     async def _renew(self) -> None:
+        held = {turn.claim: turn.heard.partial for turn in self.turns()}
+        held |= dict.fromkeys((turn.claim for turn in self._unsaved.values()), "")
+        if held:
+            await self._store.renew(held)
         if self._turns:
-            await self._store.renew({turn.claim: turn.heard.partial for turn in self.turns()})
             attended = (await self._store.look([turn.claim for turn in self.turns()])).attended
             for turn in self.turns():
                 left_s = min(time.monotonic() - turn.left_at, time.time() - attended.get(turn.claim, 0))
                 if not turn.waiters and left_s > self._orphan_s:
                     turn.interrupt(f"stopped: nobody waited for it for {self._orphan_s:g} s")
         # Last, for what cannot be saved yet must not cost the others their claims.
-        for key in tuple(self._unsaved):
-            await self.save(key)
+        await self.save_all()
 
     async def _look(self) -> None:
         turns = {turn.claim: turn for turn in self.turns()}

@@ -5,7 +5,6 @@ A question is data in the store, so it survives a restart. The answer goes back 
 
 from collections.abc import Sequence
 
-import anyio
 from pydantic import JsonValue
 
 from eai_mcp import messages
@@ -13,6 +12,7 @@ from eai_mcp.calls import Samplers, ToolSpec
 from eai_mcp.catalog.entries import Card
 from eai_mcp.chat import ending
 from eai_mcp.chat.values import TurnResult
+from eai_mcp.errors import Conflict
 from eai_mcp.messages import (
     DocumentBlock,
     ImageBlock,
@@ -22,7 +22,7 @@ from eai_mcp.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from eai_mcp.store import Claim, Question, SessionRow, Start, Store
+from eai_mcp.store import Question, SessionRow, Start, Store
 
 NAME = "ask_user"
 ASK_USER = ToolSpec(
@@ -35,6 +35,7 @@ ASK_USER = ToolSpec(
     },
 )
 ONE_AT_A_TIME = "not asked: ask one question at a time"
+LONGEST_QUOTED = 500
 WITHOUT_TEXT = "The model asks for your input."
 WITHDRAWN = "there is no answer: the question was withdrawn"
 
@@ -44,8 +45,10 @@ def offered(card: Card | None) -> tuple[ToolSpec, ...]:
     return (ASK_USER,) if card and card.tools and NAME in card.tools else ()
 
 
-def first(uses: Sequence[ToolUseBlock]) -> ToolUseBlock | None:
-    """The first question among the tools that the model asks for."""
+def first(uses: Sequence[ToolUseBlock], card: Card | None) -> ToolUseBlock | None:
+    """The first question among the tools that the model asks for, unless its card allows others only."""
+    if card and card.tools is not None and NAME not in card.tools:
+        return None
     return next((use for use in uses if use.name == NAME), None)
 
 
@@ -53,7 +56,7 @@ def waiting(turn_id: str, asked: ToolUseBlock, uses: Sequence[ToolUseBlock], sam
     """The question, with what the other tools of the same step said, in order, and the turn's samplers."""
     text = next((str(asked.input[key]) for key in ("question", "text") if asked.input.get(key)), WITHOUT_TEXT)
     others: list[JsonValue] = [
-        messages.encode(Message("user", (refused(use),))) if use is not asked else None for use in uses
+        None if use is asked else messages.encode(Message("user", (_meanwhile(use),))) for use in uses
     ]
     given: JsonObject = {
         name: list(value) if isinstance(value, tuple) else value
@@ -86,11 +89,18 @@ async def withdraw(store: Store, space: str, row: SessionRow, question: Question
         report=settlement.outcome.report,
         expect=row.version,
     )
-    with anyio.CancelScope(shield=True):
-        claim = await store.claim(space, row.name, start)
-        assert isinstance(claim, Claim)  # there was no request id
-        await store.settle(claim, settlement)
+    await store.withdraw(space, row.name, start, settlement)
     return result
+
+
+def unforeseen(session: str, question: Question) -> Conflict:
+    """The error for what was said before the question was asked, and so is no answer to it."""
+    return Conflict(
+        f"the turn before this one in session {session!r} ended with a question, and nothing was sent: "
+        f"{question.text[:LONGEST_QUOTED]!r}. Talk again to answer it, or interrupt to drop it",
+        chat_session=session,
+        turn_id=question.turn_id,
+    )
 
 
 def samplers(question: Question, given: Samplers) -> Samplers:
@@ -102,7 +112,13 @@ def samplers(question: Question, given: Samplers) -> Samplers:
     return Samplers(**{**values, **{name: getattr(given, name) for name in names}})
 
 
-def refused(use: ToolUseBlock) -> ToolResultBlock:
+def unknown(use: ToolUseBlock) -> ToolResultBlock:
     """The result of a tool that there is not."""
-    reason = ONE_AT_A_TIME if use.name == NAME else f"there is no tool named {use.name!r}"
-    return ToolResultBlock(use.id, (TextBlock(reason),), failed=True)
+    return ToolResultBlock(use.id, (TextBlock(f"there is no tool named {use.name!r}"),), failed=True)
+
+
+def _meanwhile(use: ToolUseBlock) -> ToolResultBlock:
+    """The result of another tool of the step that asked."""
+    if use.name != NAME:
+        return unknown(use)
+    return ToolResultBlock(use.id, (TextBlock(ONE_AT_A_TIME),), failed=True)

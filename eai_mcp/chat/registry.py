@@ -1,7 +1,6 @@
 """The sessions: talked to, waited for, interrupted, read, copied, closed. The store keeps them."""
 
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ from eai_mcp.catalog.entries import Model
 from eai_mcp.chat import choose, content, ending, histories, names, questions
 from eai_mcp.chat.distant import DistantTurn, past
 from eai_mcp.chat.ending import Frame
+from eai_mcp.chat.following import Following
 from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.keeper import RENEW_S, Keeper
 from eai_mcp.chat.limits import Limits
@@ -54,6 +54,7 @@ class Registry:
         self._limits = limits
         self._observe = observe
         self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
+        self._following = Following(store, self._keeper)
         self._lines = Lines()
 
     async def begin(self, space: str, talk: Talk, *, wait_s: float | None = None) -> Followed:
@@ -77,16 +78,17 @@ class Registry:
                 return await self._again(space, name, known)
         if talk.if_busy == "error":
             if self._lines.is_taken((space, name)):
-                raise await self._busy(
+                raise await self._following.busy(
                     space, name, f"others wait for session {name!r} already; if_busy=wait joins them"
                 )
             return await self._claimed(space, name, talk, message)
+        has_waited = self._lines.is_taken((space, name))
         if talk.if_busy == "interrupt":
-            await self._stop_what_runs(space, name)
+            has_waited |= await self._stop_what_runs(space, name)
         with anyio.move_on_after(wait_s):
-            return await self._in_line(space, name, talk, message)
+            return await self._in_line(space, name, talk, message, has_waited=has_waited)
         why = f"session {name!r} was still busy after {wait_s:g} s of waiting; nothing was sent"
-        raise await self._busy(space, name, why)
+        raise await self._following.busy(space, name, why)
 
     async def reply(self, turn: Followed, wait_s: float) -> TurnResult:
         """The turn's result, or how it stands after `wait_s` seconds. Leaving early does not stop it.
@@ -118,7 +120,7 @@ class Registry:
         await self._ensure_default(space, name)
         found = await self._store.find(space, name, turn_id)
         if isinstance(found, Running):
-            return self._followed(space, name, found)
+            return self._following.followed(space, name, found)
         return past(name, *found)
 
     async def interrupt(self, space: str, session: str, turn_id: str | None = None) -> TurnResult:
@@ -143,9 +145,12 @@ class Registry:
                 if dropped is None:
                     raise
                 return dropped
-            return await self.reply(self._followed(space, name, running), INTERRUPT_LIMIT_S)
-        turn.interrupt()
-        return await self.reply(turn, INTERRUPT_LIMIT_S)
+            followed = self._following.followed(space, name, running)
+        else:
+            followed = turn
+        if isinstance(followed, Turn):
+            followed.interrupt()
+        return await self.reply(followed, INTERRUPT_LIMIT_S)
 
     async def stop(self, space: str, turn: Followed, reason: str | None = None) -> TurnResult:
         """Stop a turn that is followed, and tell how it ended.
@@ -153,7 +158,7 @@ class Registry:
         Raises:
             EaiError: It failed before.
         """
-        await self._ask_to_stop(space, turn, reason)
+        await self._following.ask_to_stop(space, turn, reason)
         return await self.reply(turn, INTERRUPT_LIMIT_S)
 
     async def sessions(
@@ -233,9 +238,6 @@ class Registry:
         name, new = names.checked(session), names.checked(new)
         await self._ensure_default(space, name)
         await self._ensure_default(space, new)
-        if upto is not None:
-            at = await self._store.load(space, name, after=max(0, upto - 1), limit=1)
-            histories.check_end(name, upto, at)
         return await self._store.fork(space, name, new, upto=upto)
 
     async def replace(self, space: str, session: str, messages: Sequence[Message]) -> int:
@@ -269,56 +271,32 @@ class Registry:
             turn.interrupt()
         for turn in turns:
             await turn.done.wait()
+        await self._keeper.save_all()
 
-    async def _in_line(self, space: str, name: str, talk: Talk, message: Message) -> Followed:
+    async def _in_line(
+        self, space: str, name: str, talk: Talk, message: Message, *, has_waited: bool
+    ) -> Followed:
         async with self._lines.head((space, name)):
             while True:
                 try:
                     with anyio.CancelScope(shield=True):  # the limit is one on waiting, not on beginning
-                        return await self._claimed(space, name, talk, message)
+                        return await self._claimed(space, name, talk, message, may_answer=not has_waited)
                 except SessionBusy:
                     await self._until_idle(space, name)
+                    has_waited = True
 
     async def _until_idle(self, space: str, name: str) -> None:
-        turn = await self._what_runs(space, name)
+        turn = await self._following.what_runs(space, name)
         if turn is not None:
             with waited_for(turn):
                 await turn.done.wait()
 
-    async def _stop_what_runs(self, space: str, name: str) -> None:
-        turn = await self._what_runs(space, name)
+    async def _stop_what_runs(self, space: str, name: str) -> bool:
+        """Whether something ran."""
+        turn = await self._following.what_runs(space, name)
         if turn is not None:
-            await self._ask_to_stop(space, turn, STOPPED_BY_TALK)
-
-    async def _ask_to_stop(self, space: str, turn: Followed, reason: str | None) -> None:
-        if isinstance(turn, Turn):
-            turn.interrupt(reason)
-        elif not turn.done.is_set():
-            with suppress(NoTask, NotFound):  # it has just ended
-                await self._store.interrupt(space, turn.session, turn.turn_id)
-
-    async def _busy(self, space: str, name: str, why: str) -> SessionBusy:
-        row = await self._store.row(space, name)
-        running = row.running if row else None
-        if running is None:
-            return SessionBusy(why, chat_session=name)
-        seconds = max(0.0, round(time.time() - running.since, 1))
-        return SessionBusy(why, chat_session=name, turn_id=running.turn_id, running_s=seconds)
-
-    async def _what_runs(self, space: str, name: str) -> Followed | None:
-        turn = self._keeper.running((space, name))
-        row = None if turn else await self._store.row(space, name)
-        if row is None or row.running is None:
-            return turn
-        found = await self._store.find(space, name, row.running.turn_id)
-        return self._followed(space, name, found) if isinstance(found, Running) else None
-
-    def _followed(self, space: str, name: str, running: Running) -> Followed:
-        """A turn of another process, or one of ours whose end is being saved."""
-        turn = self._keeper.turn((space, name))
-        if turn is not None and turn.claim.turn_id == running.turn_id:
-            return turn
-        return self._keeper.follow(space, name, running)
+            await self._following.ask_to_stop(space, turn, STOPPED_BY_TALK)
+        return turn is not None
 
     async def _again(self, space: str, name: str, known: Known) -> Followed:
         turn = self._keeper.turn((space, name))
@@ -326,14 +304,18 @@ class Registry:
             return turn
         found = await self._store.find(space, name, known.turn_id)
         if isinstance(found, Running):
-            return self._followed(space, name, found)
+            return self._following.followed(space, name, found)
         return past(name, *found, REPEATED)
 
-    async def _claimed(self, space: str, name: str, talk: Talk, message: Message) -> Followed:
+    async def _claimed(
+        self, space: str, name: str, talk: Talk, message: Message, *, may_answer: bool = True
+    ) -> Followed:
         """Begin the turn on the session as it is; if it changes meanwhile, decide again."""
         await self._keeper.save((space, name))
         for _ in range(MOST_TRIES):
             row = await self._store.row(space, name)
+            if row and row.question and not row.running and not may_answer:
+                raise questions.unforeseen(row.name, row.question)
             try:
                 return await self._begun(space, name, talk, message, row)
             except Conflict as error:
@@ -349,6 +331,7 @@ class Registry:
         question = row.question if row else None
         turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"
         said = questions.answer(question, message) if question else message
+        samplers = questions.samplers(question, talk.samplers) if question else talk.samplers
         frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=talk.metadata)
         start = Start(
             turn_id=turn_id,
@@ -366,8 +349,8 @@ class Registry:
                 message=said,
                 chosen=chosen,
                 call=call,
-                limit_s=chosen.model.turn_limit_s or self._limits.turn_s,
-                samplers=questions.samplers(question, talk.samplers) if question else talk.samplers,
+                limit_s=chosen.limit_s or self._limits.turn_s,
+                samplers=samplers,
                 metadata=talk.metadata,
                 request_id=talk.request_id or "",
                 question=question,

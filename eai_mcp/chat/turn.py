@@ -6,6 +6,7 @@ A turn belongs to the process, not to the request that began it: a caller attach
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -15,13 +16,14 @@ from pydantic import JsonValue
 from eai_mcp.calls import Call, ModelRequest, Samplers
 from eai_mcp.chat import ending, questions, window
 from eai_mcp.chat.choose import Chosen
+from eai_mcp.chat.distant import past
 from eai_mcp.chat.ending import Ended, Ending, Frame
 from eai_mcp.chat.heard import Heard
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import CallTimeout, Conflict, EaiError, LimitExceeded, StorageUnavailable
 from eai_mcp.messages import Message, ToolUseBlock, Usage
 from eai_mcp.observe import Fact, Observer, Value, internal
-from eai_mcp.store import Claim, Question, Settlement, Store
+from eai_mcp.store import Claim, Question, Running, Settlement, Store
 
 SAVE_LIMIT_S = 5.0
 MOST_STEPS = 50
@@ -105,9 +107,8 @@ class Turn:
             self.ending = await self._settled(ended, store)
             self.done.set()
             self.heard.wake()
-            self._tell(
-                observe, f"turn.{ended.settlement.outcome.status}", seconds=time.monotonic() - self._begun
-            )
+            status = self.ending.status if isinstance(self.ending, TurnResult) else "failed"
+            self._tell(observe, f"turn.{status}", seconds=time.monotonic() - self._begun)
 
     async def _ask(self, store: Store) -> Ended:
         ended: Ended | None = None
@@ -148,7 +149,6 @@ class Turn:
         """Ask until the model has answered, or asks something itself."""
         for _ in range(MOST_STEPS):
             await anyio.lowlevel.checkpoint_if_cancelled()  # a call may come to its end without one
-            self.heard.begin_step()
             response = await self.call(request, self.heard)
             self._frame = replace(
                 self._frame,
@@ -158,11 +158,12 @@ class Turn:
             uses = [block for block in response.message.content if isinstance(block, ToolUseBlock)]
             if not uses:
                 return ending.completed(self._frame, response)
-            if asked := questions.first(uses):
+            if asked := questions.first(uses, self.chosen.card):
                 question = questions.waiting(self.claim.turn_id, asked, uses, self.samplers)
                 return ending.awaiting(self._frame, response, question)
-            results = Message("user", tuple(questions.refused(use) for use in uses))
-            await store.append(self.claim, (response.message, results))
+            results = Message("user", tuple(questions.unknown(use) for use in uses))
+            with self.heard.saving_step():
+                await store.append(self.claim, (response.message, results))
             self._frame = replace(self._frame, has_steps=True)
             request = replace(request, messages=(*request.messages, response.message, results))
         raise LimitExceeded(
@@ -174,8 +175,8 @@ class Turn:
         try:
             with anyio.fail_after(self.save_s, shield=True):
                 await store.settle(self.claim, ended.settlement)
-        except Conflict as error:  # it is somebody else's, and there is nothing left to save
-            return ending.unsaved(self.claim, error, ended).ending
+        except Conflict as error:  # there is nothing left to save
+            return await self._as_others_ended_it(ended, error, store)
         except TimeoutError:
             late = StorageUnavailable(f"the turn could not be saved within {self.save_s:g} s")
             failed = ending.unsaved(self.claim, late, ended)
@@ -188,6 +189,14 @@ class Turn:
         self.unsaved = failed.settlement
         return failed.ending
 
+    async def _as_others_ended_it(self, ended: Ended, error: Conflict, store: Store) -> Ending:
+        """The outcome that the store has, for others settled the turn; the error if it has none."""
+        with suppress(EaiError):
+            found = await store.find(self.claim.space, self.claim.name, self.claim.turn_id)
+            if not isinstance(found, Running):
+                return past(self.claim.name, *found).ending or ended.ending
+        return ending.unsaved(self.claim, error, ended).ending
+
     def _asked_with(self) -> dict[str, Value]:
         told: dict[str, Value] = {"model": self.model}
         if self.metadata:
@@ -195,4 +204,7 @@ class Turn:
         return told
 
     def _tell(self, observe: Observer, name: str, **fields: Value) -> None:
-        observe(Fact(name, self.claim.name, self.claim.turn_id, fields))
+        try:
+            observe(Fact(name, self.claim.name, self.claim.turn_id, fields))
+        except Exception as error:  # noqa: BLE001  # whoever listens must not end the turn
+            internal(error)

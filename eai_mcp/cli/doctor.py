@@ -37,9 +37,7 @@ async def _doctor(settings: Settings) -> int:
     found.good(", ".join(_version(package) for package in PACKAGES))
     found.folder("cache folder", settings.cache, "EAI_MCP_CACHE")
     await _sessions(found, settings)
-    found.good(
-        f"configuration folder {settings.config}{'' if settings.config.is_dir() else ' (not made yet)'}"
-    )
+    found.settings_in(settings.config)
     async with app.opened(settings) as opened:
         await _models(found, opened)
         found.good(f"{len(opened.catalog.prompts())} prompts, {len(opened.catalog.cards())} cards")
@@ -52,7 +50,7 @@ async def _sessions(found: "_Findings", settings: Settings) -> None:
     """Whether the file with the sessions can be used."""
     if settings.store is None:
         found.mind("sessions are forgotten at the end of the process (EAI_MCP_STORE=memory:)")
-    elif not settings.store.exists():
+    elif not _may_be_there(settings.store):
         found.folder("folder of the sessions", settings.store.parent, "EAI_MCP_STORE")
     else:
         store = SqliteStore(settings.store)
@@ -72,6 +70,14 @@ async def _sessions(found: "_Findings", settings: Settings) -> None:
         )
     else:
         found.good(f"SQLite {sqlite3.sqlite_version}")
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether there is a file, or it cannot be known: then the store says why."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 async def _models(found: "_Findings", opened: app.App) -> None:
@@ -143,9 +149,22 @@ class _Findings:
         self.is_wrong = True
         screen.show(f"WRONG    {text}\n")
 
+    def settings_in(self, path: Path) -> None:
+        """The folder of the configuration, which need not be there."""
+        try:
+            self.good(f"configuration folder {path}{'' if path.is_dir() else ' (not made yet)'}")
+        except OSError as error:
+            self.bad(
+                f"configuration folder {path} cannot be used: {error.strerror}; EAI_MCP_CONFIG names another"
+            )
+
     def folder(self, what: str, path: Path, variable: str) -> None:
         """A folder that is not there yet is made when it is needed, if the one above it can be written."""
-        there = next(each for each in (path, *path.parents) if each.exists())
+        try:
+            there = next(each for each in (path, *path.parents) if each.exists())
+        except OSError as error:
+            self.bad(f"{what} {path} cannot be used: {error.strerror}; {variable} names another")
+            return
         if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
             self.good(f"{what} {path}{'' if there == path else ' (not made yet)'}")
         else:

@@ -61,6 +61,8 @@ async def take_turn(opened: app.App, talk: Talk) -> TurnResult:
         with waited_for(turn):
             await _show_as_it_comes(turn)
     result = await opened.registry.reply(turn, 0)
+    if result.status == "awaiting_input":
+        screen.show(f"{result.reply}\n")
     for warning in result.warnings:
         screen.tell(f"eai-mcp: {warning}")
     if result.stop_reason == "length":

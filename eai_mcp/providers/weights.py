@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,8 +75,9 @@ SMOLLM2 = Pin(
 def present(cache: Path, *, pin: Pin = SMOLLM2) -> Path | None:
     """The weights on this machine, known by name and size alone; None if they would have to be fetched."""
     for path in (_of_package(pin), pin.kept(cache)):
-        if path is not None and path.is_file() and path.stat().st_size == pin.size:
-            return path
+        with suppress(OSError):  # there, but in a folder or by a name that cannot be looked at
+            if path is not None and path.is_file() and path.stat().st_size == pin.size:
+                return path
     return None
 
 

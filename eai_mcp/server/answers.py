@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import JsonValue
+
 from eai_mcp import messages
 from eai_mcp.chat.values import Effective, TurnResult
 from eai_mcp.messages import Usage
@@ -18,15 +20,20 @@ LONGEST_PAGE_BYTES = 1024 * 1024
 LONGEST_QUESTION_BYTES = 4096
 
 
-def of_turn(result: TurnResult) -> Answer:
-    """The reply as the first text, the handle behind it."""
+def is_cut(result: TurnResult) -> bool:
+    """Whether a reply is too long for one answer."""
+    return _fitted(result.reply, LONGEST_REPLY_BYTES)[1]
+
+
+def of_turn(result: TurnResult, *, after: int | None = None) -> Answer:
+    """The reply as the first text, the handle behind it.
+
+    A reply that is cut says how to read on, if it is known that its message stands behind position `after`.
+    """
     reply, cut = _fitted(result.reply, LONGEST_REPLY_BYTES)
     warnings = list(result.warnings)
     if cut:
-        warnings.append(
-            f"the reply was cut at {len(reply):,} of {len(result.reply):,} characters; "
-            f"get_history(offset={len(reply)}) reads on"
-        )
+        warnings.append(_cut_at(len(reply), result, after))
     told: TurnAnswer = {
         "status": result.status,
         "reply": reply,
@@ -87,17 +94,20 @@ def question(waiting: Question) -> str:
 def page(entries: Sequence[Entry], offset: int) -> list[MessageResult]:
     """As many messages as fit on a page; `offset` characters of the first one's text are skipped.
 
-    A first message that does not fit is cut, and says how to read on.
+    A first message that does not fit is cut, and says how to read on. A message that is read in pieces shows
+    its text in one block, as in the reply: so the pieces are the text.
     """
     told: list[MessageResult] = []
     room = LONGEST_PAGE_BYTES
     for entry in entries:
-        message = _message(entry, 0 if told else offset)
+        message = _message(entry)
+        if offset and not told:
+            _skip(message, entry.message.text[offset:])
         size = len(json.dumps(message).encode())
         if size > room and told:
             break
         if size > room:
-            _cut(message, offset)
+            _cut(message, entry.message.text[offset:], offset)
         room -= size
         told.append(message)
     return told
@@ -118,12 +128,17 @@ def whole(structured: Mapping[str, Any]) -> Answer:
     return Answer(structured, [compact(structured)])
 
 
-def _message(entry: Entry, offset: int) -> MessageResult:
-    encoded = messages.encode(entry.message)
-    blocks: Any = encoded["content"]
-    for block in blocks:
-        if offset and block["type"] == "text":
-            block["text"], offset = block["text"][offset:], max(0, offset - len(block["text"]))
+def _cut_at(shown: int, result: TurnResult, after: int | None) -> str:
+    told = f"the reply was cut at {shown:,} of {len(result.reply):,} characters"
+    if after is not None:
+        return f"{told}; get_history(chat_session={result.session!r}, after={after}, offset={shown}) reads on"
+    if result.status == "running":
+        return f"{told}; all of it will be in get_history(chat_session={result.session!r}) when it has ended"
+    return told
+
+
+def _message(entry: Entry) -> MessageResult:
+    blocks: Any = messages.encode(entry.message)["content"]
     told: MessageResult = {
         "seq": entry.seq,
         "role": entry.message.role,
@@ -136,22 +151,32 @@ def _message(entry: Entry, offset: int) -> MessageResult:
     return told
 
 
-def _cut(message: MessageResult, offset: int) -> None:
-    """Shorten the first text so that the message fits; of its other blocks only the types are named."""
-    shown, read, is_cut = [], 0, False
+def _skip(message: MessageResult, text: str) -> None:
+    """Show `text` where the first text stood, and no other."""
+    shown: list[dict[str, JsonValue]] = []
+    is_told = False
     for block in message["content"]:
-        if block["type"] == "text" and not read:
-            text, is_cut = _fitted(str(block["text"]), LONGEST_PAGE_BYTES - 4096)
+        if block["type"] != "text":
+            shown.append(block)
+        elif not is_told:
             shown.append({**block, "text": text})
-            read = len(text)
-        elif block["type"] != "text":
-            size = len(json.dumps(block))
-            shown.append({"type": block["type"], "omitted": f"{size:,} bytes, too large for this answer"})
-        else:
-            is_cut = True
+            is_told = True
     message["content"] = shown
+
+
+def _cut(message: MessageResult, text: str, offset: int) -> None:
+    """Show as much of the text behind `offset` as fits; of the other blocks only the types are named."""
+    fitting, is_cut = _fitted(text, LONGEST_PAGE_BYTES - 4096)
+    _skip(message, fitting)
+    message["content"] = [
+        block if block["type"] == "text" else _omitted(block) for block in message["content"]
+    ]
     if is_cut:
-        message["cut"] = f"read on with after={message['seq'] - 1}, offset={offset + read}"
+        message["cut"] = f"read on with after={message['seq'] - 1}, offset={offset + len(fitting)}"
+
+
+def _omitted(block: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"type": block["type"], "omitted": f"{len(json.dumps(block)):,} bytes, too large for this answer"}
 
 
 def _fitted(text: str, limit: int) -> tuple[str, bool]:

@@ -9,6 +9,8 @@ from eai_mcp.chat.values import DEFAULT_SESSION, IfBusy, OnTimeout
 
 Name = Annotated[str, Field(max_length=128)]
 Page = Annotated[int, Field(ge=1, le=500)]
+FARTHEST = 2**53
+"""The largest whole number that every client's JSON can say."""
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 CONTENT = 'text, or blocks like {"type":"text","text":…}, {"type":"image","media_type":…,"data":base64}'
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -79,9 +81,11 @@ class GetHistoryArguments(Arguments):
     """For `get_history`."""
 
     chat_session: str = DEFAULT_SESSION
-    after: Annotated[int, Field(ge=0)] = 0
+    after: Annotated[int, Field(ge=0, le=FARTHEST)] = 0
     limit: Page = 50
-    offset: Annotated[int, Field(ge=0, description="characters to skip in the first message's text")] = 0
+    offset: Annotated[
+        int, Field(ge=0, le=FARTHEST, description="characters to skip in the first message's text")
+    ] = 0
 
 
 class SessionArguments(Arguments):
@@ -95,7 +99,7 @@ class ForkArguments(Arguments):
 
     chat_session: str
     new_session: str
-    after: Annotated[int, Field(ge=0, description="the last message to copy")] | None = None
+    after: Annotated[int, Field(ge=0, le=FARTHEST, description="the last message to copy")] | None = None
 
 
 class ListCatalogArguments(Arguments):

@@ -16,7 +16,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from pydantic_core import ErrorDetails
 
-from eai_mcp.errors import EaiError, InvalidArgument, UnknownName
+from eai_mcp.errors import EaiError, InvalidArgument, SessionBusy, UnknownName
 from eai_mcp.observe import internal
 from eai_mcp.server import frames, schema
 from eai_mcp.server.arguments import Arguments
@@ -119,6 +119,8 @@ def _failed(error: EaiError) -> types.CallToolResult:
     }
     if isinstance(error, UnknownName):
         told["message"] += f". list_catalog(kind='{error.kind}s') shows all"
+    if isinstance(error, SessionBusy):
+        told["message"] += ". wait_for_reply gets the running turn's reply, interrupt stops it"
     if error.retry_after_s is not None:
         told["retry_after_ms"] = round(error.retry_after_s * 1000)
     told["details"] = {

@@ -1,6 +1,7 @@
 """The tools that we publish: what each is for, and what it does with the sessions."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -13,8 +14,8 @@ from eai_mcp.app import App
 from eai_mcp.calls import Samplers
 from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.turn import Turn
-from eai_mcp.chat.values import Talk
-from eai_mcp.errors import InvalidArgument
+from eai_mcp.chat.values import Talk, TurnResult
+from eai_mcp.errors import EaiError, InvalidArgument
 from eai_mcp.messages import Block
 from eai_mcp.server import answers, arguments, listing, progress, results
 from eai_mcp.server.registry import Answer, Request, ToolSpec
@@ -22,6 +23,8 @@ from eai_mcp.server.registry import Answer, Request, ToolSpec
 READ_ONLY = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
 LOCAL = types.ToolAnnotations(destructive_hint=False, open_world_hint=False)
 SAMPLERS = tuple(Samplers.__dataclass_fields__)
+MOST_STEPS_BACK = 100
+"""Messages at the end of a history among which the place of a long reply is looked for."""
 
 
 def tools(app: App) -> list[ToolSpec[Any]]:
@@ -161,13 +164,14 @@ class _Face:
         try:
             answer = await self._followed(turn, left_s, request)
         except anyio.get_cancelled_exc_class():
-            if self._app.settings.on_disconnect == "interrupt" and isinstance(turn, Turn):
+            ends = self._app.settings.on_disconnect == "interrupt" and not turn.waiters
+            if ends and isinstance(turn, Turn):
                 turn.interrupt("stopped: its caller left")
             raise
         if turn.done.is_set() or given.on_timeout == "detach":
             return answer
         stopped = await self._registry.stop(request.space, turn, f"stopped after {wait_s:g} s, as asked")
-        return answers.of_turn(stopped)
+        return await self._told(request.space, stopped)
 
     async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Answer:
         found = await self._registry.find(request.space, given.chat_session, given.turn_id)
@@ -175,7 +179,7 @@ class _Face:
 
     async def interrupt(self, given: arguments.InterruptArguments, request: Request) -> Answer:
         stopped = await self._registry.interrupt(request.space, given.chat_session, given.turn_id)
-        return answers.of_turn(stopped)
+        return await self._told(request.space, stopped)
 
     async def list_sessions(self, given: arguments.ListSessionsArguments, request: Request) -> Answer:
         rows = await self._registry.sessions(
@@ -190,7 +194,6 @@ class _Face:
         return answers.whole(told)
 
     async def get_history(self, given: arguments.GetHistoryArguments, request: Request) -> Answer:
-        row = await self._registry.session(request.space, given.chat_session)
         entries = await self._registry.history(
             request.space,
             given.chat_session,
@@ -198,6 +201,8 @@ class _Face:
             limit=given.limit,
             most_bytes=answers.LONGEST_PAGE_BYTES,
         )
+        # Behind the page, so that it counts all that is on it.
+        row = await self._registry.session(request.space, given.chat_session)
         shown = answers.page(entries, given.offset)
         told: results.HistoryAnswer = {
             "chat_session": given.chat_session,
@@ -240,7 +245,21 @@ class _Face:
     async def _followed(self, turn: Followed, wait_s: float, request: Request) -> Answer:
         with waited_for(turn), anyio.move_on_after(wait_s):
             await progress.follow(turn, request.report)
-        return answers.of_turn(await self._registry.reply(turn, 0))
+        return await self._told(request.space, await self._registry.reply(turn, 0))
+
+    async def _told(self, space: str, result: TurnResult) -> Answer:
+        after = await self._place(space, result) if answers.is_cut(result) else None
+        return answers.of_turn(result, after=after)
+
+    async def _place(self, space: str, result: TurnResult) -> int | None:
+        """The position before the message that holds a turn's reply; None if it is not among the last."""
+        with suppress(EaiError):  # the session may have been closed meanwhile; the reply is told all the same
+            last = (await self._registry.session(space, result.session)).message_count
+            for after in range(last - 1, max(-1, last - 1 - MOST_STEPS_BACK), -1):
+                for entry in await self._registry.history(space, result.session, after=after, limit=1):
+                    if entry.turn_id == result.turn_id and entry.message.text == result.reply:
+                        return after
+        return None
 
 
 def _content(given: str | list[dict[str, JsonValue]]) -> str | tuple[Block, ...]:

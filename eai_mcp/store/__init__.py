@@ -6,9 +6,18 @@ method works without it. A turn is taken with `claim`, which keeps the user's me
 outcome. Until then the turn's messages are not part of what a model is shown; those of a turn that came to
 nothing never are, but they stay in the journal.
 
-A claim is held by one process, its owner. The store notices an owner that died, or that did not `renew` for
-too long, when somebody next looks at the session, and settles the turn as cut off: with what was saved of it,
-under the report that it began with. A claim that was lost so can write nothing any more.
+A claim is held by one process, its owner. When somebody looks at the session, the store notices that the
+owner died, or did not `renew` for too long, and settles the turn as cut off: with what was saved of it, under
+the report that it began with. A claim that was lost so can write nothing any more.
+
+The turn of an owner that is dead for certain is cut off at once. One that may be alive keeps its turn until
+its lease, over by the time of day, has been seen so for another whole lease on a clock that nobody sets: for
+it may only be the time of day that jumped. So those who look take an owner that stands still over after two
+leases.
+
+Where a cut-off turn cannot be settled, because the disk is full or the file cannot be written, `row`, `list`,
+`load` and `find` tell what is there, the turn as running; whatever changes a session raises. What cannot be
+read of a cut-off turn is dropped, with all behind it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +30,7 @@ Status: TypeAlias = Literal["completed", "awaiting_input", "interrupted", "faile
 Writing: TypeAlias = Literal["new", "replace", "either"]
 
 LEASE_S = 15.0
-"""How long a claim holds without being renewed."""
+"""How long a claim holds without being renewed; see above for what happens then."""
 
 REVISIONS_KEPT = 10
 """Former histories of a session that can be had back."""
@@ -52,7 +61,7 @@ class Entry:
 class Running:
     """The turn that runs in a session, since when (seconds since 1970), and the text saved of it so far.
 
-    `report`, where `find` told of it, is what its outcome will say if it is cut off.
+    `report`, where `find` or `interrupt` told of it, is what its outcome will say if it is cut off.
     """
 
     turn_id: str
@@ -272,11 +281,20 @@ class Store(Protocol):
         """
         ...
 
+    async def withdraw(self, space: str, name: str, start: Start, settlement: Settlement) -> None:
+        """Claim and settle at once, to close the question that waits.
+
+        Raises:
+            SessionBusy, Conflict: See `claim`.
+        """
+        ...
+
     async def find(self, space: str, name: str, turn_id: str | None = None) -> tuple[Outcome, str] | Running:
         """How a turn ended and the reply that it left, or that it is running; the latest if none is named.
 
         Raises:
-            NotFound: No such session, or no such turn in it.
+            NotFound: No such session, or no such turn in it; or its text is no longer kept, for the history
+                was replaced more than `REVISIONS_KEPT` times since.
         """
         ...
 
@@ -298,7 +316,10 @@ class Store(Protocol):
         ...
 
     async def put(self, space: str, puts: Sequence[Put]) -> tuple[int, ...]:
-        """Write whole histories, all or none, and return their revisions. A question that waited is dropped.
+        """Write whole histories, all or none, and return their revisions.
+
+        A question that waited is dropped. The round that asked it has then been interrupted, and what it
+        reports is the question's `data["report"]`, if that is an object, with that status.
 
         Raises:
             AlreadyExists, NotFound: A session is, or is not, there.
@@ -311,6 +332,7 @@ class Store(Protocol):
 
         Raises:
             NotFound: No such session.
+            InvalidArgument: Nothing stands at `upto`, or a tool use whose result comes next.
             AlreadyExists: There is one of the new name.
         """
         ...

@@ -4,14 +4,16 @@ WAL with `synchronous=FULL`: what was committed survives the death of the proces
 """
 
 import errno
+import glob
 import os
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from eai_mcp.errors import EaiError, LimitExceeded, StorageFull, StorageUnavailable
 from eai_mcp.store import locks
@@ -21,6 +23,7 @@ APPLICATION_ID: Final = 0x65616943
 """Marks a file as ours: `eaiC`."""
 
 Identity: TypeAlias = tuple[int, int]
+T = TypeVar("T")
 
 BUSY_S = 10.0
 _making = threading.Lock()
@@ -103,7 +106,7 @@ def opened(path: Path | None, *, schema: Sequence[str] = SCHEMA) -> sqlite3.Conn
         connection = _connect(path)
         try:
             _check_owner(connection, path)
-            _use_wal(connection)
+            use_wal(connection, path)
             _upgrade(connection, path, schema)
         except BaseException:
             connection.close()
@@ -144,14 +147,17 @@ def translated(error: sqlite3.Error, path: Path | None) -> EaiError:
     """
     code = getattr(error, "sqlite_errorcode", None)
     where = f"the file with the sessions, {path}," if path else "the memory for sessions"
+    busy = f"has been in use by another program for more than {BUSY_S:g} s; try again"
     known = {
-        sqlite3.SQLITE_BUSY: f"has been in use by another program for more than {BUSY_S:g} s; try again",
+        sqlite3.SQLITE_BUSY: busy,
+        sqlite3.SQLITE_PROTOCOL: busy,
         sqlite3.SQLITE_LOCKED: "is locked; try again",
         sqlite3.SQLITE_PERM: "may not be written; give us the right, or name another with EAI_MCP_STORE",
         sqlite3.SQLITE_READONLY: "may not be written; give us the right, or name another with EAI_MCP_STORE",
         sqlite3.SQLITE_CANTOPEN: "cannot be opened; look at its folder, or name another with EAI_MCP_STORE",
         sqlite3.SQLITE_IOERR: f"cannot be read or written: {error}; look at the disk",
-        sqlite3.SQLITE_CORRUPT: f"is damaged: {error}; move it away, a new one is made then",
+        sqlite3.SQLITE_CORRUPT: f"is damaged: {error}; move it away with its -wal and -shm, a new one"
+        " is made then",
         sqlite3.SQLITE_NOTADB: "is no SQLite database; name another with EAI_MCP_STORE",
         sqlite3.SQLITE_NOMEM: "needs more memory than there is",
     }
@@ -233,10 +239,36 @@ def _make(path: Path) -> None:
         return
     with _making, locks.alone(path.parent):
         if not os.path.lexists(path):
-            # Left by a file that was removed: whoever still has that one open must not share them with us.
-            for name in (f"{path.name}-wal", f"{path.name}-shm"):
-                path.with_name(name).unlink(missing_ok=True)
+            _set_aside(path)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | locks.CLOEXEC, 0o600))
+
+
+def _set_aside(path: Path) -> None:
+    """Free the names of the log and the shared memory that a removed or moved file left.
+
+    Whoever still has that file open must not share them with us. A log that is not empty may hold what was
+    acknowledged: it keeps another name, and becomes the moved file's again if it is given that file's.
+    """
+    left = log_of(path)
+    with suppress(FileNotFoundError):
+        if left.stat().st_size:
+            left.rename(path.with_name(f"{left.name}.left-{time.time_ns()}"))
+        else:
+            left.unlink()
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+
+
+def tidy(path: Path) -> None:
+    """Remove the logs set aside that were moved into their file since."""
+    with suppress(OSError):
+        for left in path.parent.glob(f"{glob.escape(log_of(path).name)}.left-*"):
+            if not left.stat().st_size:
+                left.unlink()
+
+
+def log_of(path: Path) -> Path:
+    """Where SQLite keeps what was written but not yet moved into the file."""
+    return path.with_name(f"{path.name}-wal")
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
@@ -252,9 +284,21 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """SQLite may refuse the change at once, without waiting, while another process makes it."""
-    _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone())
+def use_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Let the file be written through a log beside it.
+
+    Raises:
+        StorageUnavailable: Its file system cannot do that.
+    """
+    # SQLite may refuse the change at once, without waiting, while another process makes it.
+    (mode,) = _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone())
+    if mode != "wal":
+        raise StorageUnavailable(
+            f"the file with the sessions, {path}, is on a file system without the shared memory that SQLite's"
+            " log (WAL) needs; name one on a local disk with EAI_MCP_STORE",
+            path=str(path),
+            retryable=False,
+        )
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path | None, schema: Sequence[str]) -> None:
@@ -287,14 +331,13 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _patiently(step: Callable[[], object]) -> None:
+def _patiently(step: Callable[[], T]) -> T:
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
-            step()
+            return step()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            is_busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
+            if not is_busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
-        else:
-            return

@@ -6,7 +6,8 @@ Each function is one step inside a transaction.
 import sqlite3
 from collections.abc import Sequence
 
-from eai_mcp.errors import AlreadyExists, NotFound
+from eai_mcp import messages
+from eai_mcp.errors import AlreadyExists, InvalidArgument, NotFound
 from eai_mcp.store import REVISIONS_KEPT, Entry, Put, rows, turns
 from eai_mcp.store.recent import Recent
 
@@ -56,7 +57,14 @@ def whole(connection: sqlite3.Connection, session: sqlite3.Row, recent: Recent) 
         ).fetchall()
         return [rows.entry(row) for row in found], sum(len(row["body"]) for row in found)
 
-    return recent.whole(session["mark"], session["revision"], session["message_count"], behind)
+    def at(seq: int) -> tuple[str, float] | None:
+        row = connection.execute(
+            "SELECT turn_id, at FROM message WHERE session = ? AND revision = ? AND seq = ?",
+            (session["id"], session["revision"], seq),
+        ).fetchone()
+        return row and (row["turn_id"], row["at"])
+
+    return recent.whole(session["mark"], session["revision"], session["message_count"], behind, at)
 
 
 def listed(
@@ -79,6 +87,8 @@ def forked(
 ) -> sqlite3.Row:
     """Copy a session and return the row of the copy."""
     source = rows.known(connection, space, name)
+    if upto is not None:
+        _check_end(connection, source, upto)
     if not turns.ensured(connection, space, new, now):
         raise _there(new)
     copy = rows.known(connection, space, new)
@@ -106,6 +116,26 @@ def deleted(connection: sqlite3.Connection, space: str, name: str, now: float) -
     connection.execute("DELETE FROM turn WHERE session = ?", (session["id"],))
     connection.execute("DELETE FROM session WHERE id = ?", (session["id"],))
     return True
+
+
+def _check_end(connection: sqlite3.Connection, source: sqlite3.Row, upto: int) -> None:
+    """See whether a history may end at position `upto`.
+
+    Raises:
+        InvalidArgument: Nothing stands there, or a tool use whose result comes next.
+    """
+    if not 0 <= upto <= source["message_count"]:
+        raise InvalidArgument(f"session {source['name']!r} has no message {upto}", field="after")
+    last = connection.execute(
+        "SELECT body FROM message WHERE session = ? AND revision = ? AND seq = ?",
+        (source["id"], source["revision"], upto),
+    ).fetchone()
+    if last and messages.closing([rows.message(last["body"])]):
+        raise InvalidArgument(
+            f"message {upto} of session {source['name']!r} asks for tools, whose results are in the next one;"
+            f" take {upto - 1} or {upto + 1}",
+            field="after",
+        )
 
 
 def _put(connection: sqlite3.Connection, space: str, each: Put, now: float) -> int:

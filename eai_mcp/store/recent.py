@@ -1,7 +1,8 @@
 """Histories that were read lately, as values, so that a turn reads only what came since the one before.
 
-A message in its place never changes: another history has another revision, and another session another id. So
-what is remembered is never wrong, whoever wrote to the file meanwhile.
+A message in its place never changes: another history has another revision, and another session another mark.
+Only a file that was put back from a copy may hold other messages there. Those have other turns or times: so
+the last message that is remembered is looked up each time, and if it is another one, all is read again.
 """
 
 import threading
@@ -28,10 +29,17 @@ class Recent:
         revision: int,
         count: int,
         behind: Callable[[int], tuple[Sequence[Entry], int]],
+        at: Callable[[int], tuple[str, float] | None],
     ) -> list[Entry]:
-        """The history of `count` messages; `behind` reads those after a position, and says their size."""
+        """The history of `count` messages.
+
+        `behind` reads those after a position, and says their size; `at` reads the turn and time of one.
+        """
         with self._lock:
             known, size = self._histories.get((session, revision), ((), 0))
+        last = min(len(known), count)
+        if last and (known[last - 1].turn_id, known[last - 1].at) != at(last):
+            known, size = (), 0
         if len(known) < count:
             more, added = behind(len(known))
             known, size = (*known, *more), size + added

@@ -132,8 +132,7 @@ def busy(row: sqlite3.Row, now: float) -> SessionBusy:
     """The error for a session in which a turn is running."""
     seconds = max(0.0, round(now - row["since"], 1))
     return SessionBusy(
-        f"session {row['name']!r} is busy: turn {row['turn_id']} has been running for {seconds} s. "
-        "Call wait_for_reply to get its reply, or interrupt to stop it.",
+        f"session {row['name']!r} is busy: turn {row['turn_id']} has been running for {seconds} s",
         chat_session=row["name"],
         turn_id=row["turn_id"],
         running_s=seconds,

@@ -4,15 +4,17 @@ Writing goes through one connection (`writer`), reading through others (`readers
 is opened at the first use, and again when a fault of it is mended.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import anyio.lowlevel
 
-from eai_mcp.errors import SessionBusy
+from eai_mcp.errors import SessionBusy, StoreError
 from eai_mcp.messages import Message
 from eai_mcp.store import (
     LEASE_S,
@@ -31,6 +33,7 @@ from eai_mcp.store import (
     turns,
 )
 from eai_mcp.store.bus import FileBus
+from eai_mcp.store.leases import Leases
 from eai_mcp.store.owners import Owners
 from eai_mcp.store.readers import Readers
 from eai_mcp.store.recent import Recent
@@ -40,12 +43,22 @@ T = TypeVar("T")
 ALONE = "alone"
 """The owner of every claim where no other process can see the sessions."""
 
+log = logging.getLogger("eai_mcp")
+
 
 class SqliteStore:
-    """A `Store` in the file `path`; None keeps the sessions in memory. `now` gives seconds since 1970."""
+    """A `Store` in the file `path`; None keeps the sessions in memory.
+
+    `now` gives seconds since 1970; `monotonic` gives seconds too, and is never set to another time.
+    """
 
     def __init__(
-        self, path: Path | None, *, now: Callable[[], float] = time.time, lease_s: float = LEASE_S
+        self,
+        path: Path | None,
+        *,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        lease_s: float = LEASE_S,
     ) -> None:
         self.path = path
         self._now = now
@@ -53,7 +66,9 @@ class SqliteStore:
         self._writer = Writer(path)
         self._readers = Readers(path) if path else None
         self._owners = Owners(path.with_name(f"{path.name}-owners")) if path else None
+        self._leases = Leases(now=now, monotonic=monotonic, lease_s=lease_s)
         self._recent = Recent()
+        self._complaint = ""
         self.bus = FileBus(self._writer if path else None)
 
     async def ensure(self, space: str, name: str) -> bool:
@@ -89,7 +104,7 @@ class SqliteStore:
             return session, [rows.entry(row) for row in found]
 
         session, entries = await self._read(page)
-        if await self._cut_off([session]):
+        if await self._settled([session]):
             session, entries = await self._read(page)
         return entries
 
@@ -132,6 +147,17 @@ class SqliteStore:
         """See `Store`."""
         await self._writer.run(lambda c: turns.settled(c, claim, settlement, self._now()))
 
+    async def withdraw(self, space: str, name: str, start: Start, settlement: Settlement) -> None:
+        """See `Store`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            now = self._now()
+            claim = turns.claimed(connection, space, name, start, turns.Holder(self._owner(), now, now))
+            if isinstance(claim, Claim):
+                turns.settled(connection, claim, settlement, now)
+
+        await self._taken(work, space, name)
+
     async def find(self, space: str, name: str, turn_id: str | None = None) -> tuple[Outcome, str] | Running:
         """See `Store`."""
 
@@ -140,7 +166,7 @@ class SqliteStore:
             return session, turns.told(connection, session, turn_id)
 
         session, found = await self._read(told)
-        if await self._cut_off([session]):
+        if await self._settled([session]):
             session, found = await self._read(told)
         return found
 
@@ -150,7 +176,7 @@ class SqliteStore:
 
     async def interrupt(self, space: str, name: str, turn_id: str | None = None) -> Running:
         """See `Store`."""
-        await self._present(lambda c: rows.some(c, space, name))
+        await self._cut_off(await self._read(lambda c: rows.some(c, space, name)))
         return await self._writer.run(lambda c: turns.interrupted(c, space, name, turn_id))
 
     async def attend(self, space: str, name: str, turn_id: str) -> None:
@@ -190,6 +216,9 @@ class SqliteStore:
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._readers is not None:
+            if self._writer.is_left():
+                with suppress(StoreError):  # whoever reads is told by the readers
+                    await self._writer.run(lambda connection: None)
             return await self._readers.run(work)
         await anyio.lowlevel.checkpoint_if_cancelled()
         return work(self._writer.connection())
@@ -212,7 +241,22 @@ class SqliteStore:
     ) -> Sequence[sqlite3.Row]:
         """Rows of sessions, once the turns in them whose owner is gone were settled."""
         found = await self._read(find)
-        return await self._read(find) if await self._cut_off(found) else found
+        return await self._read(find) if await self._settled(found) else found
+
+    async def _settled(self, sessions: Sequence[sqlite3.Row]) -> bool:
+        """The same as `_cut_off`, for those who only look: what cannot be written is left as it is."""
+        try:
+            cut_off = await self._cut_off(sessions)
+        except StoreError as error:
+            if error.message != self._complaint:  # whoever waits looks many times a second
+                self._complaint = error.message
+                log.warning(
+                    "a turn whose process is gone cannot be settled, and is shown as running: %s", error
+                )
+            return False
+        if cut_off:
+            self._complaint = ""
+        return cut_off
 
     async def _cut_off(self, sessions: Sequence[sqlite3.Row]) -> bool:
         """Settle the turns whose owner is gone; whether there were any."""
@@ -222,7 +266,7 @@ class SqliteStore:
         return bool(gone)
 
     def _is_gone(self, session: sqlite3.Row) -> bool:
-        """Whether the owner of a running turn died, or let its lease run out."""
+        """Whether the owner of a running turn died, or has let its lease run out for long enough."""
         if self._owners is None or session["owner"] == self._owners.name:
             return False
-        return bool(session["lease_until"] < self._now()) or self._owners.is_dead(session["owner"])
+        return self._owners.is_dead(session["owner"]) or self._leases.is_over(session)

@@ -4,21 +4,25 @@ Each function is one step inside a transaction. `session` rows carry the one tur
 has a row for each round, which is one input and what came of it.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eai_mcp import messages
-from eai_mcp.errors import Conflict, NoTask, NotFound
-from eai_mcp.messages import Message, assistant
-from eai_mcp.store import Claim, Known, Look, Outcome, Running, Settlement, Start, rows
+from eai_mcp.errors import Conflict, NoTask, NotFound, StorageUnavailable
+from eai_mcp.messages import JsonObject, Message, assistant
+from eai_mcp.store import REVISIONS_KEPT, Claim, Known, Look, Outcome, Running, Settlement, Start, rows
 
 INSERT_MESSAGE = (
     "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
     " VALUES (?, ?, NULL, ?, ?, ?, ?, ?)"
 )
 WAITING = "session = ? AND turn_id = ? AND seq IS NULL AND kind <> 'dropped'"
+DROPPED_REPORT: JsonObject = {"status": "interrupted", "stop_reason": "interrupted"}
 LET_GO = "owner = NULL, lease_until = NULL, since = NULL, interrupted = 0, attended_at = NULL, said = ''"
+
+log = logging.getLogger("eai_mcp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +164,34 @@ def cut_off(
         (report,) = connection.execute(
             "SELECT report FROM turn WHERE session = ? AND turn_id = ? AND round = ?", turn
         ).fetchone()
-        last = connection.execute(
-            f"SELECT body FROM message WHERE {WAITING} AND round = ? AND kind = 'step'"
-            " ORDER BY rowid DESC LIMIT 1",
-            turn,
-        ).fetchone()
-        said = messages.closing([rows.message(last["body"])] if last else [])
-        if session["said"]:
+        saved = _readable(connection, turn)
+        said = messages.closing(saved)
+        if saved and session["said"]:
             said += (assistant(rows.untext(session["said"]), partial=True),)
         outcome = Outcome(turn_id=session["turn_id"], status="interrupted", report=rows.parse(report))
-        kept = last is not None or bool(said)
+        kept = len(saved) > 1 or bool(said)
         _end(connection, session, Settlement(outcome=outcome, messages=said, kept=kept), now)
+
+
+def _readable(connection: sqlite3.Connection, turn: tuple[int, str, int]) -> list[Message]:
+    """What was saved of a round, its input first. From what cannot be read on, all is dropped.
+
+    So what is left can be shown to a model, and the turn settled.
+    """
+    waiting = connection.execute(
+        f"SELECT rowid, body FROM message WHERE {WAITING} AND round = ? ORDER BY rowid", turn
+    ).fetchall()
+    saved: list[Message] = []
+    try:
+        for row in waiting:
+            saved.append(rows.message(row["body"]))  # noqa: PERF401 - those before a bad one are wanted
+    except StorageUnavailable as error:
+        lost = waiting[len(saved) :]
+        log.warning("turn %s was cut off, and %d of its messages are dropped: %s", turn[1], len(lost), error)
+        connection.executemany(
+            "UPDATE message SET kind = 'dropped' WHERE rowid = ?", [(row["rowid"],) for row in lost]
+        )
+    return saved
 
 
 def interrupted(connection: sqlite3.Connection, space: str, name: str, turn_id: str | None) -> Running:
@@ -186,7 +207,7 @@ def interrupted(connection: sqlite3.Connection, space: str, name: str, turn_id: 
             turn_id=running.turn_id,
         )
     connection.execute("UPDATE session SET interrupted = 1 WHERE id = ?", (session["id"],))
-    return running
+    return _reported(connection, session, running)
 
 
 def attended(connection: sqlite3.Connection, space: str, name: str, turn_id: str, now: float) -> None:
@@ -204,11 +225,7 @@ def told(
     """How a turn ended, and its reply; or that it is running."""
     running = rows.running(session)
     if running and turn_id in (None, running.turn_id):
-        (report,) = connection.execute(
-            "SELECT report FROM turn WHERE session = ? AND turn_id = ? AND round = ?",
-            (session["id"], running.turn_id, session["round"]),
-        ).fetchone()
-        return replace(running, report=rows.parse(report))
+        return _reported(connection, session, running)
     wanted = session["last_turn"] if turn_id is None else turn_id
     row = connection.execute(
         "SELECT * FROM turn WHERE session = ? AND turn_id = ? ORDER BY round DESC LIMIT 1",
@@ -218,18 +235,42 @@ def told(
         raise NotFound(
             f"session {session['name']!r} has no finished turn {turn_id or ''}".rstrip(), turn_id=turn_id
         )
+    if row["last_seq"] is not None and row["revision"] < session["revision"] - REVISIONS_KEPT:
+        raise NotFound(
+            f"turn {row['turn_id']} of session {session['name']!r} is known, but its text is no longer kept:"
+            f" the history was replaced more than {REVISIONS_KEPT} times since",
+            turn_id=row["turn_id"],
+        )
     outcome = Outcome(turn_id=row["turn_id"], status=row["status"], report=rows.parse(row["report"]))
     return outcome, _reply(connection, session, row)
 
 
 def drop_question(connection: sqlite3.Connection, session: sqlite3.Row) -> None:
-    """Forget what a session waits to be told, and the turn that asked."""
+    """Forget what a session waits to be told, and what its turn said; the round that asked was interrupted.
+
+    What that round reports then is the question's `data["report"]`, if that is an object, as of an
+    interrupted turn that left no reply; else what it reported before.
+    """
     question = rows.question(session)
-    if question:
-        key = (session["id"], question.turn_id)
-        connection.execute(f"UPDATE message SET kind = 'dropped' WHERE {WAITING}", key)
-        connection.execute("UPDATE turn SET status = 'interrupted' WHERE session = ? AND turn_id = ?", key)
-        connection.execute("UPDATE session SET question = NULL WHERE id = ?", (session["id"],))
+    if question is None:
+        return
+    key = (session["id"], question.turn_id)
+    connection.execute(f"UPDATE message SET kind = 'dropped' WHERE {WAITING}", key)
+    connection.execute("UPDATE session SET question = NULL WHERE id = ?", (session["id"],))
+    asked = connection.execute(
+        "SELECT round, report FROM turn WHERE session = ? AND turn_id = ? AND status = 'awaiting_input'"
+        " ORDER BY round DESC LIMIT 1",
+        key,
+    ).fetchone()
+    if asked is not None:
+        given = question.data.get("report")
+        report = {**given, **DROPPED_REPORT} if isinstance(given, dict) else rows.parse(asked["report"])
+        report.pop("reply", None)
+        connection.execute(
+            "UPDATE turn SET status = 'interrupted', report = ?"
+            " WHERE session = ? AND turn_id = ? AND round = ?",
+            (rows.dump(report), *key, asked["round"]),
+        )
 
 
 def _held(connection: sqlite3.Connection, claim: Claim) -> sqlite3.Row:
@@ -242,6 +283,15 @@ def _held(connection: sqlite3.Connection, claim: Claim) -> sqlite3.Row:
     if row is None or not _holds(row, claim):
         raise Conflict(f"turn {claim.turn_id} of session {claim.name!r} has already ended")
     return row
+
+
+def _reported(connection: sqlite3.Connection, session: sqlite3.Row, running: Running) -> Running:
+    """The running turn, with what its outcome will say if it is cut off."""
+    (report,) = connection.execute(
+        "SELECT report FROM turn WHERE session = ? AND turn_id = ? AND round = ?",
+        (session["id"], running.turn_id, session["round"]),
+    ).fetchone()
+    return replace(running, report=rows.parse(report))
 
 
 def _holds(session: sqlite3.Row, claim: Claim) -> bool:
@@ -325,17 +375,14 @@ def _placed(connection: sqlite3.Connection, session: sqlite3.Row, claim: Claim) 
 
 
 def _reply(connection: sqlite3.Connection, session: sqlite3.Row, turn: sqlite3.Row) -> str:
-    """The text of the last thing that a kept turn said."""
+    """What a kept turn said at its very end, if that was the assistant."""
     if turn["last_seq"] is None:
         return ""
-    said = connection.execute(
-        "SELECT turn_id, body FROM message WHERE session = ? AND revision = ? AND seq <= ? ORDER BY seq DESC",
+    row = connection.execute(
+        "SELECT turn_id, body FROM message WHERE session = ? AND revision = ? AND seq = ?",
         (session["id"], turn["revision"], turn["last_seq"]),
-    )
-    for row in said:
-        if row["turn_id"] != turn["turn_id"]:
-            break
-        message = rows.message(row["body"])
-        if message.role == "assistant":
-            return message.text
-    return ""
+    ).fetchone()
+    if row is None or row["turn_id"] != turn["turn_id"]:
+        return ""
+    message = rows.message(row["body"])
+    return message.text if message.role == "assistant" else ""

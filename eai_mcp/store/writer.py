@@ -7,8 +7,8 @@ all that wait by then, and wakes one of those that came later to lead the next.
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -80,6 +80,13 @@ class Writer:
             self._see(self._connection)
         return self._version
 
+    def is_left(self) -> bool:
+        """Whether the file that is open is no longer at its path; the next `run` moves its log into it.
+
+        Nobody should open what is at the path now before that: it would be read with a log that is not its.
+        """
+        return self._connection is not None and self._path is not None and self._is_elsewhere(self._path)
+
     def connection(self) -> sqlite3.Connection:
         """The connection, opened if need be; only for the thread that writes.
 
@@ -89,7 +96,7 @@ class Writer:
         if self._path is None:
             self._connection = self._connection or database.opened(None)
             return self._connection
-        if self._connection is not None and self._file != database.identity(self._path):
+        if self._connection is not None and self._is_elsewhere(self._path):
             log.warning("the file with the sessions, %s, was removed; it is made anew", self._path)
             self.close()
         if self._connection is None:
@@ -103,10 +110,16 @@ class Writer:
 
     def close(self) -> None:
         """Let the connection go at once; only for the thread that writes."""
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+        if self._connection is None:
+            return
+        if self._path is not None and self._is_elsewhere(self._path):
+            _save_moved(self._connection, self._path)
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        self._connection = None
+
+    def _is_elsewhere(self, path: Path) -> bool:
+        return self._file != database.identity(path)
 
     async def _lead_or_follow(self, piece: _Piece[Any]) -> None:
         while not piece.is_settled:
@@ -133,14 +146,11 @@ class Writer:
         except (EaiError, sqlite3.Error) as error:
             self._fail(pieces, error)
             return
-        ended: list[Callable[[], None]] = []
         try:
-            for piece in pieces:
-                ended.append(_ran(connection, piece))  # noqa: PERF401 - the order of events is the point
-            connection.execute("COMMIT")
+            with _undone_if_it_fails(connection):
+                ended = [_ran(connection, piece) for piece in pieces]
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
             if len(pieces) > 1:
                 for piece in pieces:
                     self._commit([piece])
@@ -159,8 +169,10 @@ class Writer:
                 error = database.translated(error, self._path)
             except sqlite3.Error as fault:
                 error = fault
-        if isinstance(error, StorageUnavailable):
-            self.close()  # what is wrong with the file may be mended meanwhile
+        is_in_doubt = isinstance(error, StorageUnavailable | sqlite3.Error)
+        if self._path is not None and is_in_doubt and not isinstance(error, sqlite3.IntegrityError):
+            # What is wrong with the file may be mended meanwhile; what it is now, opening it will tell.
+            self.close()
         for piece in pieces:
             piece.error = error
 
@@ -171,7 +183,7 @@ class Writer:
     def _checkpoint(self, connection: sqlite3.Connection, path: Path) -> None:
         """Move what was written from the log into the file, once there is enough of it."""
         try:
-            size = path.with_name(f"{path.name}-wal").stat().st_size
+            size = database.log_of(path).stat().st_size
         except OSError:
             return
         if size < CHECKPOINT_BYTES:
@@ -181,12 +193,31 @@ class Writer:
         try:
             connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_BUSY_MS}")
             (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            connection.execute(f"PRAGMA busy_timeout={database.BUSY_S * 1000:.0f}")
         except sqlite3.Error as error:
             log.warning("the file with the sessions, %s, cannot be checkpointed: %s", path, error)
             is_busy = True
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={database.BUSY_S * 1000:.0f}")
         # Somebody reads; try again only when there is as much more to move.
         self._checkpoint_at = size + CHECKPOINT_BYTES if is_busy else CHECKPOINT_BYTES
+
+
+@contextmanager
+def _undone_if_it_fails(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _save_moved(connection: sqlite3.Connection, path: Path) -> None:
+    """Move the log into a file that is no longer at its path, where SQLite would leave that undone."""
+    with suppress(sqlite3.Error):
+        connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_BUSY_MS}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    database.tidy(path)
 
 
 def _ran(connection: sqlite3.Connection, piece: _Piece[Any]) -> Callable[[], None]:

@@ -40,6 +40,17 @@ def test_without_a_name_nothing_is_kept(models, file, capsys):
     assert not file.exists()
 
 
+def test_a_question_of_the_model_is_shown_and_the_next_content_answers_it(models, file, tmp_path, capsys):
+    """Issue 4: a turn that yields, a restart, the answer: the turn completes."""
+    text = 'provider = "tests.fakes:build"\nmodel = "ask"\n'
+    (tmp_path / "models" / "asker.toml").write_text(text, encoding="utf-8")
+    options = [*models[:2], "--model", "asker", "--session", "work"]
+    assert cli.run(["talk", "paint", *options]) == 0
+    assert capsys.readouterr().out == "Which colour?\n"
+    assert cli.run(["talk", "red", *options]) == 0
+    assert capsys.readouterr().out.startswith("3: ")
+
+
 def test_an_option_names_another_file(models, file, tmp_path, capsys):
     other = tmp_path / "other.db"
     assert cli.run(["talk", "--session", "work", "one", "--store", str(other), *models]) == 0
@@ -77,6 +88,16 @@ def test_the_doctor_names_a_file_that_cannot_be_used(file, capsys):
     _made(file).write_text("dear diary, " * 500, encoding="utf-8")
     assert cli.run(["doctor"]) == 1
     assert f"WRONG    the file with the sessions, {file}, is no SQLite database" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variable", ["EAI_MCP_STORE", "EAI_MCP_CACHE", "EAI_MCP_CONFIG"])
+def test_the_doctor_names_what_has_a_name_that_cannot_be(variable, file, monkeypatch, tmp_path, capsys):
+    wrong = tmp_path / ("x" * 300)
+    monkeypatch.setenv(variable, str(wrong))
+    assert cli.run(["doctor"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if str(wrong) in line]
+    assert [line[:5] for line in lines[:1]] == ["WRONG"]
+    assert variable in lines[0]
 
 
 def test_the_doctor_names_a_sqlite_that_is_affected(file, capsys):

@@ -74,12 +74,26 @@ async def test_a_cancelled_call_stops_its_turn_where_the_operator_wants_that(hou
         assert done["warnings"] == ["stopped: its caller left"]
 
 
+async def test_a_caller_that_leaves_stops_nothing_while_another_waits_for_the_same_request(house):
+    """DESIGN section 4: `on_disconnect: interrupt` ends what nobody waits for."""
+    async with house.server("--on-disconnect", "interrupt") as wire:
+        first, asked = await asking(house, wire, content="a story", model="held", request_id="r1")
+        joined = await begun(wire, content="a story", model="held", request_id="r1")
+        await told(wire, "list_sessions")
+        await cancel(wire, joined)
+        await told(wire, "list_sessions")
+        asked.go_on.set()
+        assert (await answered(wire, first))["status"] == "completed"
+
+
 @ERAS
 async def test_a_call_that_was_cancelled_while_it_stood_in_line_says_nothing(house, era):
     async with house.server(era=era) as wire:
         first, asked = await asking(house, wire, content="first", model="held")
         second = await begun(wire, content="second", model="echo", if_busy="wait")
         third = await begun(wire, content="third", model="echo", if_busy="wait")
+        for name in ("x", "y", "z"):  # whose writing waits behind the first try of the second
+            await told(wire, "ensure_session", chat_session=name)
         await cancel(wire, second)
         await told(wire, "list_sessions")
         asked.go_on.set()

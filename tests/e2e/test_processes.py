@@ -302,7 +302,8 @@ async def test_a_killed_answer_leaves_the_question_open(house):
 
 
 async def test_a_process_that_slept_past_its_lease_writes_nothing_over_what_came_meanwhile(house):
-    """Issue 4: cut-off turns found by lease. store.md: a fenced writer changes nothing."""
+    """Issue 4: cut-off turns found by lease, at most two of them later. store.md: a fenced writer changes
+    nothing."""
     async with house.server() as other, house.server() as one:
         waiting, asked = await asking(house, one, content="first", model="held")
         await heard(one)
@@ -314,8 +315,12 @@ async def test_a_process_that_slept_past_its_lease_writes_nothing_over_what_came
         asked.go_on.set()
         one.process.send_signal(signal.SIGCONT)
         late = await answered(one, waiting)
-        assert late["error"]["code"] == "conflict"
-        assert late["error"]["details"]["partial"].startswith("So far. ")
+        if "error" in late:  # it saw that its claim was lost before the reply came
+            assert late["error"]["code"] == "conflict"
+            assert late["error"]["details"]["partial"].startswith("So far. ")
+        else:
+            assert (late["status"], late["stop_reason"]) == ("interrupted", "cut_off")
+            assert late["reply"] in ("", "So far. ")  # as much of it as was saved
         assert await dialogue(one) == await dialogue(other) == before
         assert before[-2:] == [("user", "second", False), ("assistant", second["reply"], False)]
 

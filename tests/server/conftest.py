@@ -24,12 +24,12 @@ def connected(catalog, era, tmp_path):
     """A client of either protocol generation, joined to a server whose model plays the given steps."""
 
     @asynccontextmanager
-    async def connect(*steps, **settings):
+    async def connect(*steps, store=None, **settings):
         chosen = Settings(store=None, model="plain", cache=tmp_path, **settings)
         call = Scripted(list(steps))
         async with contextlib.AsyncExitStack() as closing, anyio.create_task_group() as tasks:
             registry = Registry(
-                store=SqliteStore(None),
+                store=store or SqliteStore(None),
                 catalog=catalog,
                 call_for=lambda model: call,
                 tasks=tasks,

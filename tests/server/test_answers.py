@@ -1,6 +1,9 @@
 """What is said of long messages, and of what does not fit."""
 
-from eai_mcp.messages import DocumentBlock, ImageBlock, Message, TextBlock, assistant, user
+import pytest
+
+from eai_mcp.chat.values import Effective, TurnResult
+from eai_mcp.messages import DocumentBlock, ImageBlock, Message, TextBlock, ThinkingBlock, assistant, user
 from eai_mcp.server import answers
 from eai_mcp.store import Entry
 
@@ -24,13 +27,10 @@ def test_a_message_that_fits_on_no_page_is_cut_and_its_files_are_named():
     )
     (page,) = answers.page([entry(4, Message("user", blocks))], 0)
     assert page["content"] == [
-        {"type": "text", "text": "a" * 10},
+        {"type": "text", "text": f"{'a' * 10}\n\n{'c' * 10}"},
         {"type": "document", "omitted": "2,000,085 bytes, too large for this answer"},
     ]
-    assert page["cut"] == "read on with after=3, offset=10"
-    (rest,) = answers.page([entry(4, Message("user", blocks))], 10)
-    assert rest["content"][-1] == {"type": "text", "text": "c" * 10}
-    assert "cut" not in rest, "there is nothing more to read"
+    assert "cut" not in page, "there is nothing more to read"
 
 
 def test_an_image_that_fits_on_no_page_does_not_send_its_reader_in_circles():
@@ -51,7 +51,51 @@ def test_a_partial_message_is_marked_and_has_its_time():
     }
 
 
-def test_an_offset_counts_through_the_texts_of_the_first_message():
-    blocks = (TextBlock("abc"), TextBlock("def"))
-    (page,) = answers.page([entry(1, Message("user", blocks))], 4)
-    assert page["content"] == [{"type": "text", "text": ""}, {"type": "text", "text": "ef"}]
+def test_an_offset_counts_through_the_text_of_the_first_message_as_it_is_told_in_a_reply():
+    image = ImageBlock("image/png", "aGk=")
+    message = Message("user", (TextBlock("abc"), image, TextBlock("def")))
+    for offset in range(1, 10):
+        first, second = answers.page([entry(1, message), entry(2, message)], offset)
+        assert first["content"] == [
+            {"type": "text", "text": "abc\n\ndef"[offset:]},
+            {"type": "image", "media_type": "image/png", "data": "aGk="},
+        ]
+        assert len(second["content"]) == 3
+
+
+@pytest.mark.parametrize(
+    "lengths", [(2_500_000,), (1_000_000, 1_500_000), (1_044_480, 60_000), (700_000,) * 3]
+)
+def test_the_pieces_of_a_text_that_fits_on_no_page_are_the_text(lengths):
+    blocks = tuple(TextBlock(chr(97 + at) * length) for at, length in enumerate(lengths))
+    told = entry(4, Message("assistant", (ThinkingBlock("hm"), *blocks)))
+    read = ""
+    while True:
+        (page,) = answers.page([told], len(read))
+        (text,) = [block["text"] for block in page["content"] if block["type"] == "text"]
+        read += str(text)
+        if "cut" not in page:
+            break
+        assert page["cut"] == f"read on with after=3, offset={len(read)}"
+    assert read == told.message.text
+
+
+def result(status, reply):
+    return TurnResult(
+        status=status, reply=reply, session="work", turn_id="t1", effective=Effective(model="plain")
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "hint"),
+    [
+        ("completed", 3, "get_history(chat_session='work', after=3, offset=3145726) reads on"),
+        ("completed", None, "characters"),
+        ("running", None, "all of it will be in get_history(chat_session='work') when it has ended"),
+    ],
+)
+def test_a_long_reply_says_how_to_read_on_where_that_is_known(status, after, hint):
+    answer = answers.of_turn(result(status, "x" * 4_000_000), after=after)
+    (warning,) = answer.structured["warnings"]
+    assert warning.startswith("the reply was cut at 3,145,726 of 4,000,000 characters")
+    assert warning.endswith(hint)

@@ -1,11 +1,15 @@
 """The tools that look at sessions and the catalog, as a client sees them."""
 
+import ast
 import json
 
 import pytest
 
+from eai_mcp.messages import Message, TextBlock
+from eai_mcp.store.sqlite import SqliteStore
 from tests.fakes import Held, said
-from tests.server.calling import call
+from tests.server.calling import call, refused
+from tests.store.taking import take
 
 
 async def test_sessions_are_listed_in_pages(connected):
@@ -54,21 +58,58 @@ async def test_history_is_read_in_pages(connected):
 
 
 async def test_a_reply_above_the_limit_of_clients_is_cut_and_read_on(connected):
-    long = "é" * 1_500_000
-    async with connected(said(long)) as (client, _):
-        result = await call(client, "talk", content="hi")
+    long = said("", message=Message("assistant", (TextBlock("é" * 400_000), TextBlock("ü" * 1_000_000))))
+    async with connected(said("short"), long, said("later")) as (client, _):
+        await call(client, "talk", content="before", chat_session="work")
+        result = await call(client, "talk", content="hi", chat_session="work")
         structured = result.structured_content
-        assert structured["reply"] == result.content[0].text == long[: len(structured["reply"])]
-        assert len(structured["reply"]) < len(long)
-        assert "get_history(offset=" in structured["warnings"][0]
+        assert structured["reply"] == result.content[0].text
+        await call(client, "talk", content="more", chat_session="work")
+        again = await call(client, "wait_for_reply", chat_session="work", turn_id=structured["turn_id"])
+        assert again.structured_content == structured
 
-        read, offset = "", 0
-        while len(read) < len(long):
-            page = (await call(client, "get_history", after=1, offset=offset)).structured_content
-            text = page["messages"][0]["content"][0]["text"]
-            assert text
-            read, offset = read + text, offset + len(text)
-    assert read == long
+        read, hint = structured["reply"], structured["warnings"][0]
+        following = literal(hint.partition("get_history")[2])
+        while following:
+            page = (await call(client, "get_history", **following)).structured_content
+            first = page["messages"][0]
+            read += first["content"][0]["text"]
+            cut = first.get("cut", "")
+            following = cut and {**following, **literal(f"({cut.removeprefix('read on with ')})")}
+    assert read == long.message.text
+
+
+def literal(text):
+    """The arguments in the first brackets of a text."""
+    made = ast.parse(f"f{text.partition(')')[0]})", mode="eval").body
+    assert isinstance(made, ast.Call)
+    return {str(each.arg): ast.literal_eval(each.value) for each in made.keywords}
+
+
+@pytest.mark.parametrize("argument", ["after", "offset"])
+async def test_a_position_that_no_history_can_have_is_refused(connected, argument):
+    async with connected() as (client, _):
+        error = await refused(client, "get_history", **{argument: 2**53 + 1})
+        assert error["code"] == "invalid_argument"
+        assert argument in error["message"]
+        assert (await call(client, "get_history", **{argument: 2**53})).structured_content["messages"] == []
+
+
+async def test_a_page_of_history_never_shows_more_than_it_counts(connected):
+    class Growing(SqliteStore):
+        """A turn is taken in it by somebody else before each page."""
+
+        async def load(self, space, name, **where):
+            await take(self, f"t{self.taken}", name=name)
+            self.taken += 1
+            return await super().load(space, name, **where)
+
+        taken = 0
+
+    async with connected(store=Growing(None)) as (client, _):
+        for count in (2, 4):
+            page = (await call(client, "get_history")).structured_content
+            assert page["message_count"] == count == len(page["messages"])
 
 
 @pytest.mark.parametrize(("kind", "names"), [

@@ -28,7 +28,7 @@ async def store(request, path, clock):
 @pytest.fixture
 async def first(path, clock):
     """One of two owners, each a process of its own as far as the file can tell."""
-    store = SqliteStore(path, now=clock)
+    store = SqliteStore(path, now=clock, monotonic=clock)
     yield store
     await store.aclose()
 
@@ -36,6 +36,6 @@ async def first(path, clock):
 @pytest.fixture
 async def second(path, clock):
     """The other owner of the same file."""
-    store = SqliteStore(path, now=clock)
+    store = SqliteStore(path, now=clock, monotonic=clock)
     yield store
     await store.aclose()

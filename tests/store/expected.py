@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from eai_mcp.errors import Conflict, EaiError, SessionBusy
 from eai_mcp.messages import Message, ToolResultBlock, ToolUseBlock, Usage, assistant
 from eai_mcp.store import REVISIONS_KEPT, Choices, Claim, Known, Outcome, Question, Settlement, Start
+from tests.store.taking import unpaired
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Session:
     question: Question | None = None
     running: Turn | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    placed: dict[str, int] = field(default_factory=dict)
     latest: str | None = None
     requests: dict[str, str] = field(default_factory=dict)
     choices: Choices = Choices()
@@ -74,6 +76,11 @@ class Session:
         if self.question is None:
             self.history += [(turn_id, message) for message in self.waiting]
             self.waiting = []
+            self.placed[turn_id] = self.revision
+
+    def may_end_at(self, upto: int) -> bool:
+        """Whether a copy may end there: behind a message, whose tools have had their results."""
+        return upto <= len(self.history) and not unpaired([message for _, message in self.history[:upto]])
 
     def cut_off(self) -> None:
         """The owner is gone: what was saved is kept and closed, or nothing was and there is no trace."""
@@ -88,12 +95,17 @@ class Session:
     def put(self, entries: list[tuple[str, Message]]) -> int:
         """Replace the history, keep the former one; returns the new revision."""
         if self.question:
-            self.outcomes.pop(self.question.turn_id)
+            asked = self.outcomes[self.question.turn_id]
+            if asked.status == "awaiting_input":
+                self.outcomes[self.question.turn_id] = replace(asked, status="interrupted")
             self.question, self.waiting = None, []
         self.former[self.revision] = self.history
         self.revision += 1
         self.former.pop(self.revision - REVISIONS_KEPT - 1, None)
         self.history = entries
+        for turn_id, revision in self.placed.items():
+            if revision < self.revision - REVISIONS_KEPT:
+                self.outcomes.pop(turn_id, None)
         return self.revision
 
 

@@ -12,7 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from eai_mcp.errors import AlreadyExists, Conflict, EaiError, NoTask, NotFound, SessionBusy
+from eai_mcp.errors import AlreadyExists, Conflict, EaiError, InvalidArgument, NoTask, NotFound, SessionBusy
 from eai_mcp.messages import Message, Usage, assistant, user
 from eai_mcp.store import Choices, Claim, Entry, Known, Outcome, Put, Question, Settlement, Start
 from eai_mcp.store.sqlite import SqliteStore
@@ -49,7 +49,7 @@ class Sessions(RuleBasedStateMachine):
 
     def opened(self) -> SqliteStore:
         path = Path(self.folder.name, "sessions.db") if self.owners > 1 else None
-        return SqliteStore(path, now=self.clock)
+        return SqliteStore(path, now=self.clock, monotonic=self.clock)
 
     def do(self, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         return self.portal.call(method, *args)
@@ -285,11 +285,14 @@ class Sessions(RuleBasedStateMachine):
 
         if name not in self.sessions:
             self.refused(NotFound, fork)
+            return
+        source = self.sessions[name]
+        if upto is not None and not source.may_end_at(upto):
+            self.refused(InvalidArgument, fork)
         elif new in self.sessions:
             self.refused(AlreadyExists, fork)
-        elif upto is None or not unpaired([message for _, message in self.sessions[name].history[:upto]]):
+        else:
             self.do(fork)
-            source = self.sessions[name]
             self.sessions[new] = Session(history=source.history[:upto], choices=source.choices)
             self.changed(self.sessions[new])
 

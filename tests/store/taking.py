@@ -13,6 +13,7 @@ from eai_mcp.messages import (
     user,
 )
 from eai_mcp.store import (
+    LEASE_S,
     Claim,
     Entry,
     Known,
@@ -33,6 +34,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+async def lapse(clock: Clock, looker: Store) -> None:
+    """Let claims run out, and be seen so for as long again; only `looker` looks."""
+    for _ in range(2):
+        clock.now += LEASE_S + 0.1
+        await looker.list("")
 
 
 def start(turn_id: str, message: str | Message = "hi", **fields) -> Start:

@@ -1,18 +1,24 @@
 """What every store that has several owners must do: end the turns of those who are gone."""
 
+import logging
+import sqlite3
 import sys
 import textwrap
+from contextlib import closing
 
 import anyio
 import pytest
 
-from eai_mcp.errors import Conflict, NoTask
+from eai_mcp.errors import Conflict, NoTask, StorageFull
 from eai_mcp.messages import TextBlock, ToolResultBlock, assistant, user
 from eai_mcp.store import LEASE_S, Known, Look, Outcome, Put, Running
+from eai_mcp.store.sqlite import SqliteStore
 from tests.store.taking import (
+    Clock,
     ask,
     claim,
     ended,
+    lapse,
     results,
     row,
     said,
@@ -27,13 +33,15 @@ CUT_OFF = Outcome(turn_id="t1", status="interrupted", report={"cut": "off"})
 
 
 @pytest.fixture(params=["lapsed", "closed"])
-def lose(request, first, clock):
-    """Ends the first owner's hold on its claims, in one way or another."""
+def lose(request, first, second, clock):
+    """Ends the first owner's hold on its claims, in one way or another; the second one has yet to notice."""
 
-    async def lapse():
+    async def lapsed():
+        clock.now += LEASE_S + 0.1
+        await second.list("")
         clock.now += LEASE_S + 0.1
 
-    return lapse if request.param == "lapsed" else first.aclose
+    return lapsed if request.param == "lapsed" else first.aclose
 
 
 async def begin(store, message="hi", **fields):
@@ -189,9 +197,10 @@ async def test_a_turn_is_cut_off_once(first, second, lose):
 async def test_a_claim_that_was_lost_writes_nothing(first, second, clock):
     claimed = await begin(first)
     kept = await claim(first, "t2", name="play")
-    clock.now += LEASE_S - 1
-    await first.renew({kept: ""})
-    clock.now += 2
+    for _ in range(4):
+        clock.now += LEASE_S * 0.7
+        await first.renew({kept: ""})
+        await second.list("")
     assert (await row(second)).running is None
     before = await whole(second)
 
@@ -211,7 +220,7 @@ async def test_a_claim_that_was_lost_writes_nothing(first, second, clock):
 
 async def test_a_claim_that_was_lost_cannot_touch_the_turn_that_followed(first, second, clock):
     lost = await begin(first)
-    clock.now += LEASE_S + 1
+    await lapse(clock, second)
     following = await claim(second, "t2")
     await second.interrupt("", "work")
     before = await whole(second)
@@ -230,7 +239,7 @@ async def test_a_claim_that_was_lost_cannot_touch_the_turn_that_followed(first, 
 async def test_a_lost_round_cannot_touch_the_next_round_of_its_turn(first, second, clock):
     await ask(first, "t1")
     lost = await begin(first, "red")
-    clock.now += LEASE_S + 1
+    await lapse(clock, second)
     following = await claim(second, "t1", "blue")
     before = await whole(second)
 
@@ -239,6 +248,84 @@ async def test_a_lost_round_cannot_touch_the_next_round_of_its_turn(first, secon
     await first.renew({lost: "late"})
     assert await whole(second) == before
     assert ((await first.look([lost])).lost, (await second.look([following])).lost) == ({lost}, frozenset())
+
+
+async def test_a_turn_outlives_a_jump_of_the_clock(path, clock):
+    """A clock that was set, or a machine that slept, makes every lease look over."""
+    steady = Clock()
+    first, second = (SqliteStore(path, now=clock, monotonic=steady) for _ in range(2))
+    claimed = await begin(first)
+    for _ in range(3):
+        clock.now += 1000
+        assert (await row(second)).running == Running("t1", 100.0)
+        steady.now += LEASE_S * 0.9
+        assert (await row(second)).running == Running("t1", 100.0)
+        await first.renew({claimed: ""})
+        steady.now += LEASE_S * 0.9
+        assert (await row(second)).running == Running("t1", 100.0)
+
+    clock.now += 1000
+    assert (await row(second)).running == Running("t1", 100.0)
+    steady.now += LEASE_S + 0.1
+    assert (await row(second)).running is None
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_who_only_looks_is_told_what_is_there_though_a_cut_off_turn_cannot_be_settled(
+    first, second, caplog
+):
+    """Issue 4: disk full: a clear error, recovery without a restart where the fault ends."""
+    await take(first, "t0")
+    claimed = await begin(first, request_id="r")
+    await first.renew({claimed: "x" * 200_000})
+    await first.aclose()
+    connection = second._writer.connection()
+    connection.execute(f"PRAGMA max_page_count={connection.execute('PRAGMA page_count').fetchone()[0]}")
+
+    with caplog.at_level(logging.WARNING, "eai_mcp"):
+        assert (await row(second)).running is not None
+        assert [shown.message_count for shown in await second.list("")] == [2]
+        assert len(await said(second)) == 2
+        assert isinstance(await second.find("", "work"), Running)
+    assert ["cannot be settled" in record.getMessage() for record in caplog.records] == [True]
+    for change in (
+        lambda: second.claim("", "work", start("t2")),
+        lambda: second.put("", [Put(name="work", entries=())]),
+        lambda: second.delete("", "work"),
+        lambda: second.interrupt("", "work"),
+    ):
+        with pytest.raises(StorageFull):
+            await change()
+
+    connection.execute("PRAGMA max_page_count=100000")
+    assert (await row(second)).running is None
+    assert len(await said(second)) == 4
+
+
+@pytest.mark.parametrize(
+    ("damaged", "left"),
+    [(1, []), (2, ["hi", "half"]), (3, ["hi", "", "", "half"]), (4, ["hi", "", "", "half"])],
+)
+async def test_what_cannot_be_read_of_a_cut_off_turn_is_dropped_with_all_behind_it(
+    path, first, second, caplog, damaged, left
+):
+    """Issue 4: a corrupt database file: recovery without a restart."""
+    claimed = await begin(first)
+    await first.append(claimed, [uses("u1"), results("u1"), uses("u2")])
+    await first.renew({claimed: "half"})
+    await first.aclose()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE message SET body = '{' WHERE rowid = ?", (damaged,))
+        connection.commit()
+
+    with caplog.at_level(logging.WARNING, "eai_mcp"):
+        assert (await row(second)).running is None
+    assert f"{5 - damaged} of its messages are dropped" in caplog.records[0].getMessage()
+    history = [entry.message for entry in await second.load("", "work")]
+    assert unpaired(history) == []
+    assert [message.text for message in history] == left
+    await take(second, "t2")
 
 
 CHILD = """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eai_mcp.errors import AlreadyExists, NotFound, SessionBusy
+from eai_mcp.errors import AlreadyExists, InvalidArgument, NotFound, SessionBusy
 from eai_mcp.messages import Usage, assistant, user
 from eai_mcp.store import REVISIONS_KEPT, Choices, Entry, Put, SessionRow
 from tests.store.taking import claim, ended, results, row, said, take, unversioned, uses, whole
@@ -158,6 +158,19 @@ async def test_the_last_former_histories_are_kept(store):
     assert kept == [[(1, f"text {number}")] for number in range(3, REVISIONS_KEPT + 4)]
 
 
+async def test_a_turn_whose_text_is_no_longer_kept_says_so(store):
+    await take(store, "t1", "one", "1")
+    await store.settle(await claim(store, "t2"), ended("t2", kept=False))
+    for number in range(REVISIONS_KEPT):
+        await store.put("", [put("work", f"text {number}")])
+    assert await store.find("", "work", "t1") == (ended("t1").outcome, "1")
+
+    await store.put("", [put("work", "one more")])
+    with pytest.raises(NotFound, match=r"turn t1 of session 'work' is known, but its text is no longer kept"):
+        await store.find("", "work", "t1")
+    assert await store.find("", "work", "t2") == (ended("t2").outcome, "")
+
+
 @pytest.mark.parametrize("revision", [0, 3, 99])
 async def test_a_revision_that_never_was_is_not_found(store, revision):
     await store.put("", [put("work", "one")])
@@ -189,13 +202,28 @@ async def test_a_fork_goes_its_own_way(store, clock):
     assert len(await store.load("", "copy")) == 6
 
 
-@pytest.mark.parametrize(("upto", "left"), [(0, 0), (1, 1), (3, 3), (4, 4), (9, 4)])
+@pytest.mark.parametrize(("upto", "left"), [(0, 0), (1, 1), (3, 3), (4, 4)])
 async def test_a_fork_may_end_before_the_source_does(store, upto, left):
     await take(store, "t1", "one", "1")
     await take(store, "t2", "two", "2")
 
     assert (await store.fork("", "work", "copy", upto=upto)).message_count == left
     assert await store.load("", "copy") == (await store.load("", "work"))[:left]
+
+
+async def test_a_fork_ends_at_a_message_that_is_there_and_asks_for_nothing(store):
+    await store.put("", [put("work", "one")])
+    claimed = await claim(store, "t1", "two")
+    await store.append(claimed, [uses("u1"), results("u1")])
+    await store.settle(claimed, ended("t1", assistant("2")))
+
+    for upto in (-1, 6, 2**80):
+        with pytest.raises(InvalidArgument, match=f"session 'work' has no message {upto}") as caught:
+            await store.fork("", "work", "copy", upto=upto)
+        assert caught.value.details["field"] == "after"
+    with pytest.raises(InvalidArgument, match=r"message 3 of session 'work' asks for tools.* take 2 or 4"):
+        await store.fork("", "work", "copy", upto=3)
+    assert await store.row("", "copy") is None
 
 
 async def test_a_fork_needs_a_source_and_a_new_name(store):

@@ -100,7 +100,7 @@ async def test_of_many_in_two_processes_one_has_the_session(first, second, reque
 async def test_an_interrupt_reaches_the_owner(first, second):
     claimed = await begin(first)
 
-    assert await second.interrupt("", "work", "t1") == Running("t1", 100.0)
+    assert await second.interrupt("", "work", "t1") == Running("t1", 100.0, report=CUT_OFF.report)
     assert (await first.look([claimed])).interrupted == {claimed}
 
 

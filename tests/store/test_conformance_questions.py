@@ -3,8 +3,8 @@
 import pytest
 
 from eai_mcp.errors import Conflict, NoTask, SessionBusy
-from eai_mcp.messages import Usage, assistant, user
-from eai_mcp.store import Choices, Entry, Known, Put, Running
+from eai_mcp.messages import JsonObject, Usage, assistant, user
+from eai_mcp.store import Choices, Entry, Known, Outcome, Put, Running
 from tests.store.taking import (
     ask,
     asking,
@@ -47,6 +47,28 @@ async def test_what_a_waiting_turn_chose_and_used_is_remembered(store):
 
     shown = await row(store)
     assert (shown.choices, shown.usage) == (Choices(model="m"), Usage(input=7))
+
+
+async def test_a_question_that_is_dropped_was_interrupted_and_reports_what_its_turn_did(store):
+    asked = question(
+        "t1", data={"report": {"status": "awaiting_input", "reply": "which?", "effective": {"n": 1}}}
+    )
+    claimed = await claim(store, "t1")
+    await store.settle(claimed, ended("t1", assistant("?"), status="awaiting_input", question=asked))
+    await store.put("", [Put(name="work", entries=())])
+
+    report: JsonObject = {"status": "interrupted", "stop_reason": "interrupted", "effective": {"n": 1}}
+    outcome = Outcome(turn_id="t1", status="interrupted", report=report)
+    assert await store.find("", "work", "t1") == (outcome, "")
+
+
+async def test_a_failed_answer_to_a_question_that_is_dropped_has_still_failed(store):
+    await ask(store, "t1")
+    failed = ended("t1", status="failed", kept=False)
+    await store.settle(await claim(store, "t1", "red"), failed)
+    await store.put("", [Put(name="work", entries=())])
+
+    assert await store.find("", "work", "t1") == (failed.outcome, "")
 
 
 async def test_only_the_answer_may_follow_a_question(store):

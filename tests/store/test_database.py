@@ -1,9 +1,7 @@
 """Files that are not what they should be: each is named, left alone, and used again once it is mended."""
 
-import logging
 import os
 import random
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -104,7 +102,10 @@ async def test_a_damaged_file_is_refused_and_used_again_when_it_is_put_back(stor
     dice = random.Random(1)
     pages = [good[at : at + 4096] for at in range(0, len(good), 4096)]
     path.write_bytes(pages[0] + b"".join(dice.randbytes(512) + page[512:] for page in pages[1:]))
-    assert "is damaged: database disk image is malformed; move it away" in await refused(store)
+    assert (
+        "is damaged: database disk image is malformed; move it away with its -wal and -shm"
+        in await refused(store)
+    )
 
     other = path.with_name("good")
     other.write_bytes(good)
@@ -171,32 +172,13 @@ async def test_a_network_file_system_is_refused(path, tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["the file", "its folder"])
-async def test_what_is_removed_while_it_is_in_use_is_made_anew_with_a_warning(tmp_path, caplog, whole):
-    """Issue 4: recovery without a restart where the fault ends."""
-    path = tmp_path / "there" / "sessions.db"
-    store, other = SqliteStore(path), SqliteStore(path)
-    for each in (store, other):
-        await take(each, f"t{id(each)}")
-    if whole:
-        shutil.rmtree(path.parent)
-    else:
-        path.unlink()
-
-    with caplog.at_level(logging.WARNING, "eai_mcp"):
-        await works(store, "t1")
-        await works(other, "t2")
-    assert {record.getMessage() for record in caplog.records} == {
-        f"the file with the sessions, {path}, was removed; it is made anew"
-    }
-    held = await claim(store, "t3")
-    assert (await row(other)).running is not None
-    await store.settle(held, ended("t3"))
-    assert await said(store) == await said(other)
-    await store.aclose()
-    await other.aclose()
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+def test_a_file_system_without_shared_memory_is_refused(path):
+    with (
+        closing(sqlite3.connect(f"file:{path}?vfs=unix-dotfile", uri=True)) as connection,
+        pytest.raises(StorageUnavailable, match="without the shared memory") as caught,
+    ):
+        database.use_wal(connection, path)
+    assert caught.value.details["path"] == str(path)
 
 
 async def test_any_text_survives(path, clock):
@@ -319,6 +301,7 @@ def test_versions_with_the_wal_reset_bug_are_told_from_others(version, affected)
         (sqlite3.SQLITE_TOOBIG, LimitExceeded, "cannot hold a message of this size"),
         (sqlite3.SQLITE_BUSY, StorageUnavailable, "has been in use by another program for more than 10 s"),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, StorageUnavailable, "in use by another program"),
+        (sqlite3.SQLITE_PROTOCOL, StorageUnavailable, "in use by another program"),
         (sqlite3.SQLITE_LOCKED, StorageUnavailable, "is locked"),
         (sqlite3.SQLITE_PERM, StorageUnavailable, "may not be written"),
         (sqlite3.SQLITE_READONLY_DIRECTORY, StorageUnavailable, "may not be written"),

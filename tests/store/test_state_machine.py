@@ -31,13 +31,13 @@ class SharedSessions(Sessions):
 
     @rule(owner=any_owner)
     def hold_up(self, owner: int) -> None:
-        """The owner does nothing until its claims have run out and the other one looked."""
+        """The owner does nothing until the other one has seen its claims run out for long enough."""
         other = 1 - owner
-        for _ in range(2):
+        for _ in range(4):
             kept = [turn.claim for turn in self.turns().values() if turn.owner == other]
             self.do(self.stores[other].renew, dict.fromkeys(kept, ""))
             self.clock.now += LEASE_S * 0.6
-        self.do(self.stores[other].list, "")
+            self.do(self.stores[other].list, "")
         self.cut_off(owner)
 
     def cut_off(self, owner: int) -> None:

@@ -195,6 +195,50 @@ async def test_the_log_is_moved_early_again_when_another_process_has_moved_it(sh
     assert log.stat().st_size < writer.CHECKPOINT_BYTES + 1_000_000
 
 
+async def test_a_checkpoint_that_fails_leaves_the_patience_of_the_connection_as_it_was(shop, caplog):
+    def refuse_checkpoints(action, name, *_):
+        return sqlite3.SQLITE_DENY if name == "wal_checkpoint" else sqlite3.SQLITE_OK
+
+    connection = shop.writer.connection()
+    connection.set_authorizer(refuse_checkpoints)
+    for number in range(12):
+        await shop.writer.run(add(f"{number}" + "x" * 500_000))
+
+    assert "cannot be checkpointed" in caplog.text
+    assert connection.execute("PRAGMA busy_timeout").fetchone()[0] == database.BUSY_S * 1000
+
+
+async def test_what_ends_a_thread_in_the_middle_of_a_transaction_is_undone(shop, path):
+    class Ended(BaseException):
+        """As if memory had run out within SQLite."""
+
+    def end(connection):
+        add("half")(connection)
+        raise Ended
+
+    with pytest.raises(Ended):
+        await shop.writer.run(end)
+    assert await shop.writer.run(add("whole")) == 1
+    assert words(path) == ["whole"]
+
+
+async def test_a_file_that_became_another_under_the_connection_is_told_of_by_the_next_use(shop, path):
+    """As when a file is copied over the one that is open."""
+
+    def insert(connection):
+        connection.execute("INSERT INTO session (space, name, updated_at) VALUES ('', 'a', 0)")
+
+    await shop.writer.run(add("a"))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE session")
+        other.execute("PRAGMA application_id=0")
+        other.commit()
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        await shop.writer.run(insert)
+    with pytest.raises(StorageUnavailable, match="is a database of another program"):
+        await shop.writer.run(insert)
+
+
 async def test_a_removed_file_is_made_anew_with_a_warning(shop, path, caplog):
     """Issue 4: recovery without a restart."""
     await shop.writer.run(add("lost"))
