@@ -2,8 +2,12 @@
 
 import base64
 import binascii
+import json
 import re
+from collections.abc import Mapping
 from typing import assert_never
+
+from pydantic import JsonValue
 
 from eai_mcp.chat.values import Talk
 from eai_mcp.errors import InvalidArgument, LimitExceeded
@@ -19,6 +23,7 @@ from eai_mcp.messages import (
     user,
 )
 
+LONGEST_METADATA = 16 * 1024
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}")
 
 
@@ -41,6 +46,22 @@ def message(talk: Talk, *, longest: int) -> Message:
             actual=size,
         )
     return said
+
+
+def check_metadata(metadata: Mapping[str, JsonValue]) -> None:
+    """See that what a caller wants to be kept with the turn is small: it comes back in each result.
+
+    Raises:
+        LimitExceeded: It is too long.
+    """
+    size = len(json.dumps(metadata)) if metadata else 0
+    if size > LONGEST_METADATA:
+        raise LimitExceeded(
+            f"metadata has {size:,} bytes as JSON; the limit is {LONGEST_METADATA:,}",
+            field="metadata",
+            limit=LONGEST_METADATA,
+            actual=size,
+        )
 
 
 def _size(block: Block) -> int:

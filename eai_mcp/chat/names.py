@@ -9,7 +9,7 @@ _MAY_BE_EMPTY = ("prefix", "cursor")
 _ALLOWED = re.compile(r"[A-Za-z0-9._:@+-]+", re.ASCII)
 
 
-def checked(name: str) -> str:
+def checked(name: str, field: str = "chat_session") -> str:
     """The name, if a session may have it: 1 to 128 of the letters A-Z a-z, digits and `. _ : @ + -`.
 
     The alphabet is one that every store sorts alike and every client may put into a URI or a file name.
@@ -18,13 +18,11 @@ def checked(name: str) -> str:
         InvalidArgument: It may not.
     """
     if not name or len(name) > LONGEST:
-        raise InvalidArgument(
-            f"chat_session must have 1 to {LONGEST} characters, not {len(name)}", field="chat_session"
-        )
+        raise InvalidArgument(f"{field} must have 1 to {LONGEST} characters, not {len(name)}", field=field)
     if not _ALLOWED.fullmatch(name) or name in (".", ".."):
         raise InvalidArgument(
-            f"chat_session {name!r} has a character that is not allowed; use letters, digits and . _ : @ + -",
-            field="chat_session",
+            f"{field} {name!r} has a character that is not allowed; use letters, digits and . _ : @ + -",
+            field=field,
         )
     return name
 

@@ -71,6 +71,7 @@ class Registry:
         """
         name = names.checked(talk.session)
         names.check_text("request_id", talk.request_id)
+        content.check_metadata(talk.metadata)
         message = content.message(talk, longest=self._limits.message_bytes)
         if talk.request_id is not None:
             known = await self._store.repeated(space, name, talk.request_id)
@@ -235,7 +236,7 @@ class Registry:
             AlreadyExists: There is one of the new name.
             InvalidArgument: There is no such position, or a tool's result would be left behind.
         """
-        name, new = names.checked(session), names.checked(new)
+        name, new = names.checked(session), names.checked(new, "new_session")
         await self._ensure_default(space, name)
         await self._ensure_default(space, new)
         return await self._store.fork(space, name, new, upto=upto)

@@ -43,6 +43,14 @@ async def test_a_cost_that_nobody_knows_is_no_cost(catalog):
         assert (await ask(registry, "b")).reply == "2"
 
 
+async def test_metadata_has_a_limit(catalog):
+    async with opened(catalog, said("ok")) as (registry, call):
+        with pytest.raises(LimitExceeded, match="metadata has") as caught:
+            await ask(registry, "a", metadata={"note": "x" * 17_000})
+        assert caught.value.details["field"] == "metadata"
+        assert call.requests == []
+
+
 async def test_metadata_is_told_in_the_result_and_in_the_facts(catalog):
     """DESIGN section 5: metadata (object, stored with the turn and its facts)."""
     facts: list[Fact] = []

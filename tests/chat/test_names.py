@@ -25,3 +25,9 @@ def test_good_names_pass(name):
 def test_other_names_are_refused_with_the_reason(name, reason):
     with pytest.raises(InvalidArgument, match=reason):
         names.checked(name)
+
+
+def test_the_argument_with_the_name_is_told():
+    with pytest.raises(InvalidArgument, match="new_session 'bad name' has a character") as caught:
+        names.checked("bad name", "new_session")
+    assert caught.value.details == {"field": "new_session"}
