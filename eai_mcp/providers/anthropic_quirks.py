@@ -8,7 +8,6 @@ The models of one key differ by generation, so a host's name says nothing about 
     5.5 and later          samplers = [], can_disable_thinking = false; Sonnet also between_tools = true
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
@@ -16,7 +15,7 @@ from typing import Annotated, Literal, TypeAlias
 import pydantic
 
 from eai_mcp.catalog.entries import Model
-from eai_mcp.errors import ConfigError
+from eai_mcp.providers import quirks
 
 Choice: TypeAlias = Literal["temperature", "top_p", "top_k"]
 
@@ -67,17 +66,4 @@ def quirks_of(model: Model) -> Quirks:
     Raises:
         ConfigError: A quirk is unknown, or has a wrong value.
     """
-    try:
-        return _adapter().validate_python(dict(model.quirks))
-    except pydantic.ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(step) for step in mistake["loc"][:1])
-        raise ConfigError(
-            f"model {model.name!r}: quirks.{name}: {mistake['msg']}; "
-            f"known quirks: {', '.join(Quirks.__dataclass_fields__)}"
-        ) from error
-
-
-@functools.cache
-def _adapter() -> pydantic.TypeAdapter[Quirks]:
-    return pydantic.TypeAdapter(Quirks)
+    return quirks.checked(model, Quirks)

@@ -96,7 +96,7 @@ class Reply:
             warnings = self._refusal(warnings)
         calls = self._content.has_calls
         if calls and stop in ("length", "refusal"):
-            warnings += ("a tool call was dropped: the reply was cut off before it was complete",)
+            warnings += (wire.CALL_DROPPED,)
         elif calls:
             stop = "tools"
         whole = self._content.whole(with_tools=stop == "tools")
@@ -109,12 +109,7 @@ class Reply:
 
     def broken(self, sentence: str) -> Unavailable:
         """The error for a reply that cannot be used, with what there is of it."""
-        return Unavailable(
-            f"{self._endpoint} {sentence}",
-            partial=self.text,
-            model=self._endpoint.model,
-            request_id=failures.request_id(self.headers),
-        )
+        return failures.broken(self._endpoint, sentence, partial=self.text, headers=self.headers)
 
     def _chunk(self, event: Event) -> JsonObject:
         try:

@@ -1,6 +1,5 @@
 """How the models behind Bedrock differ, which one request format does not hide: what a model's file says."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -8,7 +7,7 @@ from typing import Literal, TypeAlias
 import pydantic
 
 from eai_mcp.catalog.entries import Model
-from eai_mcp.errors import ConfigError
+from eai_mcp.providers import quirks
 
 CachePlace: TypeAlias = Literal["system", "tools", "messages"]
 
@@ -62,17 +61,4 @@ def quirks_of(model: Model) -> Quirks:
     Raises:
         ConfigError: One is unknown, or has a wrong value.
     """
-    try:
-        return _adapter().validate_python(dict(model.quirks))
-    except pydantic.ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(step) for step in mistake["loc"][:1])
-        raise ConfigError(
-            f"model {model.name!r}: quirks.{name}: {mistake['msg']}; "
-            f"known quirks: {', '.join(Quirks.__dataclass_fields__)}"
-        ) from error
-
-
-@functools.cache
-def _adapter() -> pydantic.TypeAdapter[Quirks]:
-    return pydantic.TypeAdapter(Quirks)
+    return quirks.checked(model, Quirks)

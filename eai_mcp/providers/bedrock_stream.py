@@ -108,7 +108,7 @@ class Reply:
         """
         blocks, stop = self._blocks, self._stop()
         if stop != "tools" and any(isinstance(block, Called) for block in blocks):
-            warnings += ("a tool call was dropped: the reply was cut off before it was complete",)
+            warnings += (wire.CALL_DROPPED,)
             blocks = [block for block in blocks if not isinstance(block, Called)]
         content = tuple(block for block in (grown.neutral() for grown in blocks) if block)
         message = Message("assistant", content, state=self._state(model, blocks))
@@ -118,12 +118,7 @@ class Reply:
 
     def broken(self, sentence: str) -> Unavailable:
         """The error for a reply that cannot be used, with what there is of it."""
-        return Unavailable(
-            f"{self._endpoint} {sentence}",
-            partial=self.text,
-            model=self._endpoint.model,
-            request_id=failures.request_id(self.headers),
-        )
+        return failures.broken(self._endpoint, sentence, partial=self.text, headers=self.headers)
 
     def _body(self, event: Event) -> JsonObject:
         try:

@@ -44,6 +44,13 @@ class Endpoint:
         return f"model {self.model!r} at {self.host}"
 
 
+def broken(endpoint: Endpoint, sentence: str, *, partial: str, headers: Mapping[str, str]) -> Unavailable:
+    """The error for a reply that cannot be used, with what there is of it; `sentence` follows the name."""
+    return Unavailable(
+        f"{endpoint} {sentence}", partial=partial, model=endpoint.model, request_id=request_id(headers)
+    )
+
+
 def of_status(
     endpoint: Endpoint,
     said: Complaint,

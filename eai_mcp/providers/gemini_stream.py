@@ -88,7 +88,7 @@ class Reply:
             warnings += (f"the model broke off: it declined to go on ({self._reason()})",)
         calls = self._content.has_calls
         if calls and stop in ("length", "refusal"):
-            warnings += ("a tool call was dropped: the reply was cut off before it was complete",)
+            warnings += (wire.CALL_DROPPED,)
         elif calls:
             stop = "tools"
         whole = self._content.whole(with_tools=stop == "tools")
@@ -101,12 +101,7 @@ class Reply:
 
     def broken(self, sentence: str) -> Unavailable:
         """The error for a reply that cannot be used, with what there is of it."""
-        return Unavailable(
-            f"{self._endpoint} {sentence}",
-            partial=self.text,
-            model=self._endpoint.model,
-            request_id=failures.request_id(self._named()),
-        )
+        return failures.broken(self._endpoint, sentence, partial=self.text, headers=self._named())
 
     def _chunks(self, event: Event) -> list[JsonObject]:
         """The chunks in an event: one, save where a server that does not stream sends all in a list."""

@@ -1,6 +1,5 @@
 """How servers of Chat Completions differ: what we know of some hosts, and what a model's file adds."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -9,7 +8,7 @@ import pydantic
 from pydantic import JsonValue
 
 from eai_mcp.catalog.entries import Model
-from eai_mcp.errors import ConfigError
+from eai_mcp.providers import quirks
 
 Extra: TypeAlias = Literal["top_k", "min_p", "repetition_penalty"]
 
@@ -83,20 +82,4 @@ def quirks_of(model: Model, host: str) -> Quirks:
     Raises:
         ConfigError: A quirk of the model is unknown, or has a wrong value.
     """
-    known = [
-        quirks for domain, quirks in _HOSTS.items() if host == domain or host.endswith(f".{domain}")
-    ] or [{}]
-    try:
-        return _adapter().validate_python({**known[0], **model.quirks})
-    except pydantic.ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(step) for step in mistake["loc"][:1])
-        raise ConfigError(
-            f"model {model.name!r}: quirks.{name}: {mistake['msg']}; "
-            f"known quirks: {', '.join(Quirks.__dataclass_fields__)}"
-        ) from error
-
-
-@functools.cache
-def _adapter() -> pydantic.TypeAdapter[Quirks]:
-    return pydantic.TypeAdapter(Quirks)
+    return quirks.checked(model, Quirks, quirks.of_host(_HOSTS, host))

@@ -106,7 +106,7 @@ class Reply:
         """
         stop, uses = self._stop(), self._tools.blocks()
         if uses and stop != "tools":
-            warnings += ("a tool call was dropped: the reply was cut off before it was complete",)
+            warnings += (wire.CALL_DROPPED,)
             uses = ()
         message = Message("assistant", self._blocks(uses), state=self._state(model, with_tools=bool(uses)))
         return ModelResponse(
@@ -115,12 +115,7 @@ class Reply:
 
     def broken(self, sentence: str) -> Unavailable:
         """The error for a reply that cannot be used, with what there is of it."""
-        return Unavailable(
-            f"{self._endpoint} {sentence}",
-            partial=self.text,
-            model=self._endpoint.model,
-            request_id=failures.request_id(self.headers),
-        )
+        return failures.broken(self._endpoint, sentence, partial=self.text, headers=self.headers)
 
     def _done(self) -> list[StreamEvent]:
         self.is_done = True

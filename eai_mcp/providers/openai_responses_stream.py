@@ -77,7 +77,7 @@ class Reply:
         """
         stop, output = self._stop(), self._output
         if output.tools and stop != "tools":
-            warnings += ("a tool call was dropped: the reply was cut off before it was complete",)
+            warnings += (wire.CALL_DROPPED,)
             output = output.without_tools()
         kept = output.state()
         state = ProviderState(PROVIDER, model, kept) if kept else None
@@ -88,12 +88,7 @@ class Reply:
 
     def broken(self, sentence: str) -> Unavailable:
         """The error for a reply that cannot be used, with what there is of it."""
-        return Unavailable(
-            f"{self._endpoint} {sentence}",
-            partial=self.text,
-            model=self._endpoint.model,
-            request_id=failures.request_id(self.headers),
-        )
+        return failures.broken(self._endpoint, sentence, partial=self.text, headers=self.headers)
 
     def _chunk(self, event: Event) -> JsonObject:
         try:

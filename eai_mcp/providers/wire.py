@@ -11,6 +11,9 @@ from eai_mcp.messages import JsonObject
 INVALID_JSON = "__invalid_json__"
 """The only key of a tool's input that was not a JSON object; its value is the text as it came."""
 
+CALL_DROPPED = "a tool call was dropped: the reply was cut off before it was complete"
+"""The warning for a tool's input that lacks its end."""
+
 DEEPEST = 128
 """Levels of nesting in what is kept of others: the codec of our messages can write about twice as many."""
 
