@@ -4,6 +4,8 @@
     ├── ConfigError             what the operator chose cannot work
     ├── InvalidArgument         what the caller sent cannot work
     ├── LimitExceeded           too large, too long, too many
+    ├── ImportInvalid           a history that cannot be read
+    ├── PathDenied              a file where we may not read or write
     ├── TurnFailed              how an earlier turn failed, told again
     ├── UnknownName             no model, prompt or card of that name
     ├── SessionError
@@ -99,6 +101,18 @@ class UnknownName(EaiError):
         )
         self.kind = kind
         self.code = f"unknown_{kind}"
+
+
+class ImportInvalid(EaiError):
+    """What should be imported is no history, is damaged, or says what no history can."""
+
+    code = "import_invalid"
+
+
+class PathDenied(EaiError):
+    """A path leads out of the folder for exports, or to what is no file; `path` in the details."""
+
+    code = "path_denied"
 
 
 class TurnFailed(EaiError):

@@ -5,6 +5,7 @@ Equal content means equal objects; ids, times and owners live in the store. In J
 """
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -116,6 +117,15 @@ class Message(_Strict):
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A message as one line of JSON (see `dump`), with its turn ("" for none) and time (s since 1970)."""
+
+    turn_id: str
+    at: float
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one or more calls, in one meaning for every provider.
 
@@ -201,6 +211,20 @@ def decode(value: JsonValue) -> Message:
         pydantic.ValidationError: `value` has another shape.
     """
     return _adapter().validate_python(value)
+
+
+def dump(message: Message) -> str:
+    """A message as compact JSON in ASCII: any text that JSON can say survives, half a character too."""
+    return json.dumps(encode(message), separators=(",", ":"))
+
+
+def load(text: str) -> Message:
+    """The message that `dump` wrote.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return decode(json.loads(text))
 
 
 def decode_blocks(value: JsonValue) -> tuple[Block, ...]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.calls import StreamEvent, TextDelta, ThinkingDelta, ToolUseStarted
 from eai_mcp.messages import Block, JsonObject, TextBlock, ThinkingBlock, ToolUseBlock
-from eai_mcp.providers import wire
-from eai_mcp.providers.wire import INVALID_JSON
+from eai_mcp.wire import INVALID_JSON
 
 # A piece whose block was never announced, which some servers leave out, still says what it belongs to.
 _IMPLIED = {"text_delta": "text", "thinking_delta": "thinking"}

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest
 from eai_mcp.catalog.entries import Model
 from eai_mcp.messages import (
@@ -23,7 +24,6 @@ from eai_mcp.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from eai_mcp.providers import wire
 
 PROVIDER = "anthropic"
 

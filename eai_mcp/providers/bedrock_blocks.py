@@ -4,9 +4,9 @@ import base64
 import secrets
 from typing import TypeAlias
 
+from eai_mcp import wire
 from eai_mcp.messages import Block, JsonObject, TextBlock, ThinkingBlock, ToolUseBlock
-from eai_mcp.providers import wire
-from eai_mcp.providers.wire import INVALID_JSON
+from eai_mcp.wire import INVALID_JSON
 
 
 class Said:

@@ -4,8 +4,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from eai_mcp import wire
 from eai_mcp.errors import LimitExceeded
-from eai_mcp.providers import wire
 from eai_mcp.providers.sse import LONGEST_EVENT, Event
 
 EXCEPTION = "exception:"

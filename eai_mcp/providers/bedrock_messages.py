@@ -12,6 +12,7 @@ from typing import assert_never
 
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest
 from eai_mcp.messages import (
     Block,
@@ -26,7 +27,6 @@ from eai_mcp.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from eai_mcp.providers import wire
 
 PROVIDER = "bedrock"
 

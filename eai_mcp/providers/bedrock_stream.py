@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelResponse, Stop, StreamEvent, TextDelta, ThinkingDelta, ToolUseStarted
 from eai_mcp.errors import CallError, Refused, Unavailable
 from eai_mcp.messages import JsonObject, Message, ProviderState, Usage
-from eai_mcp.providers import failures, wire
+from eai_mcp.providers import failures
 from eai_mcp.providers.bedrock_blocks import Called, Grown, Said, Sealed, Thought
 from eai_mcp.providers.bedrock_frames import EXCEPTION
 from eai_mcp.providers.bedrock_messages import PROVIDER

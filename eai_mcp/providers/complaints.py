@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from eai_mcp.providers import wire
+from eai_mcp import wire
 
 LONGEST_WORDS = 500
 LONGEST_TITLE = 80

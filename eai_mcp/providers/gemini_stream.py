@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelResponse, Stop, StreamEvent
 from eai_mcp.errors import CallError, Refused, Unavailable
 from eai_mcp.messages import JsonObject, Message, ProviderState, Usage
-from eai_mcp.providers import failures, wire
+from eai_mcp.providers import failures
 from eai_mcp.providers.complaints import Complaint, complaint, plain
 from eai_mcp.providers.failures import Endpoint
 from eai_mcp.providers.gemini_content import Content, is_unfinished

@@ -8,10 +8,11 @@ from typing import Protocol, TypeAlias
 
 import httpx2
 
+from eai_mcp import wire
 from eai_mcp.calls import Emit, ModelRequest, ModelResponse
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import Rejected
-from eai_mcp.providers import http, prices, wire
+from eai_mcp.providers import http, prices
 from eai_mcp.providers.asking import Asked, blamed
 from eai_mcp.providers.exchange import Decoder, Exchange, Refusal, Reply
 from eai_mcp.providers.failures import Endpoint

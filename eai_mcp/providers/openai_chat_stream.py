@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelResponse, Stop, StreamEvent, TextDelta, ThinkingDelta, ToolUseStarted
 from eai_mcp.errors import CallError, Refused, Unavailable
 from eai_mcp.messages import (
@@ -16,7 +17,7 @@ from eai_mcp.messages import (
     ToolUseBlock,
     Usage,
 )
-from eai_mcp.providers import failures, wire
+from eai_mcp.providers import failures
 from eai_mcp.providers.complaints import Complaint, complaint
 from eai_mcp.providers.failures import Endpoint
 from eai_mcp.providers.openai_chat_messages import PROVIDER

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.messages import JsonObject, ToolUseBlock
-from eai_mcp.providers import wire
-from eai_mcp.providers.wire import INVALID_JSON
+from eai_mcp.wire import INVALID_JSON
 
 
 @dataclass(slots=True)

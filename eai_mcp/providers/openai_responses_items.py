@@ -11,9 +11,9 @@ from operator import itemgetter
 
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.calls import StreamEvent, TextDelta, ThinkingDelta, ToolUseStarted
 from eai_mcp.messages import JsonObject
-from eai_mcp.providers import wire
 from eai_mcp.providers.openai_responses_output import Output
 
 # What an event's delta adds to.

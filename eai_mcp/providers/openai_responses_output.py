@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.messages import Block, JsonObject, TextBlock, ThinkingBlock, ToolUseBlock
-from eai_mcp.providers import wire
-from eai_mcp.providers.wire import INVALID_JSON
+from eai_mcp.wire import INVALID_JSON
 
 
 class Output:

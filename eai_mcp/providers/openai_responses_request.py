@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest, ToolSpec
 from eai_mcp.catalog.entries import Model
 from eai_mcp.messages import JsonObject
-from eai_mcp.providers import wire
 from eai_mcp.providers.asking import Asked, sampled
 from eai_mcp.providers.openai_responses_messages import wire_input
 from eai_mcp.providers.openai_responses_quirks import Quirks

@@ -16,6 +16,7 @@ from typing import NoReturn, assert_never
 import anyio
 from anyio import lowlevel
 
+from eai_mcp import wire
 from eai_mcp.calls import (
     Call,
     Emit,
@@ -50,10 +51,10 @@ from eai_mcp.messages import (
     ToolUseBlock,
     Usage,
 )
-from eai_mcp.providers import Parts, wire
+from eai_mcp.providers import Parts
 from eai_mcp.providers.scripted_choice import chosen
 from eai_mcp.providers.scripted_script import Code, Fail, Pace, Reply, Script, Tool, script_of
-from eai_mcp.providers.wire import INVALID_JSON
+from eai_mcp.wire import INVALID_JSON
 
 ENDLESS_PAUSE_S = 0.05
 """Between the pieces of an endless reply that names no pause: a stream without any would fill the memory."""

@@ -27,11 +27,11 @@ import pydantic
 from pydantic import AfterValidator, Field
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
+from eai_mcp import wire
 from eai_mcp.calls import Stop
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import ConfigError
 from eai_mcp.messages import JsonObject
-from eai_mcp.providers import wire
 
 LONGEST_FILE: Final = 16 * 2**20
 

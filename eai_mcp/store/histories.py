@@ -181,7 +181,7 @@ def _forget(connection: sqlite3.Connection, session: int, before: int) -> None:
 
 
 def _placed(session: int, revision: int, seq: int, entry: Entry) -> tuple[int, int, int, str, float, str]:
-    return session, revision, seq, entry.turn_id, entry.at, rows.body(entry.message)
+    return session, revision, seq, entry.turn_id, entry.at, messages.dump(entry.message)
 
 
 def _there(name: str) -> AlreadyExists:

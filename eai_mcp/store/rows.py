@@ -43,11 +43,6 @@ def untext(stored: str) -> str:
     return str(json.loads(stored)) if stored else ""
 
 
-def body(message: Message) -> str:
-    """A message as it is stored."""
-    return dump(messages.encode(message))
-
-
 def message(text: str) -> Message:
     """The message that was stored.
 
@@ -55,7 +50,7 @@ def message(text: str) -> Message:
         StorageUnavailable: It is none any more.
     """
     try:
-        return messages.decode(parse(text))
+        return messages.load(text)
     except ValueError as error:
         raise StorageUnavailable(
             "the file with the sessions is damaged: a message in it cannot be read", retryable=False

@@ -317,7 +317,7 @@ def _insert(
     said: Iterable[Message],
 ) -> None:
     place = (session["id"], session["revision"], claim.turn_id, claim.round, kind, now)
-    connection.executemany(INSERT_MESSAGE, [(*place, rows.body(message)) for message in said])
+    connection.executemany(INSERT_MESSAGE, [(*place, messages.dump(message)) for message in said])
 
 
 def _end(connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settlement, now: float) -> None:

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest, ModelResponse, Stop, TextDelta
 from eai_mcp.errors import EaiError, Refused
 from eai_mcp.messages import JsonObject, TextBlock, ThinkingBlock, ToolUseBlock, Usage, decode, encode
-from eai_mcp.providers import wire
 from eai_mcp.providers.anthropic_messages import wire_messages
 from eai_mcp.providers.anthropic_stream import Reply
 from eai_mcp.providers.failures import Endpoint

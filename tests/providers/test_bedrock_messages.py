@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest
 from eai_mcp.messages import (
     DocumentBlock,
@@ -19,7 +20,6 @@ from eai_mcp.messages import (
     assistant,
     user,
 )
-from eai_mcp.providers import wire
 from eai_mcp.providers.bedrock_messages import Transcript, tool_id
 from tests.providers.bedrock_bytes import calls, end, folded, text, thinking
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest
 from eai_mcp.errors import EaiError
 from eai_mcp.messages import JsonObject, decode, encode
-from eai_mcp.providers import wire
 from eai_mcp.providers.gemini_messages import wire_contents
 from eai_mcp.providers.gemini_quirks import Quirks
 from tests.providers.answering import model

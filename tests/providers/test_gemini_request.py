@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest, Samplers, ToolSpec
 from eai_mcp.errors import ConfigError
 from eai_mcp.messages import user
-from eai_mcp.providers import wire
 from eai_mcp.providers.asking import blamed
 from eai_mcp.providers.complaints import Complaint
 from eai_mcp.providers.gemini_quirks import Quirks, quirks_of

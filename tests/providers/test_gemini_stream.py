@@ -17,7 +17,7 @@ from eai_mcp.messages import (
     Usage,
     assistant,
 )
-from eai_mcp.providers.wire import INVALID_JSON
+from eai_mcp.wire import INVALID_JSON
 from tests.providers.gemini_chunks import STOP, USED, chunk, event, failure, text, thought, told, tool
 
 SIGNED = {"thoughtSignature": "c2ln"}

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest, unheard
 from eai_mcp.errors import EaiError
 from eai_mcp.messages import Message, decode, encode
-from eai_mcp.providers import wire
 from eai_mcp.providers.openai_chat_messages import wire_messages
 from eai_mcp.providers.openai_chat_quirks import Quirks
 from tests.providers.answering import HELLO, Answers, Bytes, call, model

@@ -7,6 +7,7 @@ import anyio
 import httpx2
 import pytest
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest, Samplers, TextDelta, ToolSpec, unheard
 from eai_mcp.errors import (
     AuthFailed,
@@ -19,7 +20,7 @@ from eai_mcp.errors import (
     Unavailable,
 )
 from eai_mcp.messages import JsonObject, assistant
-from eai_mcp.providers import Parts, adapter, wire
+from eai_mcp.providers import Parts, adapter
 from eai_mcp.providers.openai_responses_quirks import Quirks, quirks_of
 from eai_mcp.providers.openai_responses_request import asked
 from tests.providers.answering import HELLO, Answers, Bytes, event

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelResponse, TextDelta
 from eai_mcp.errors import CallError, EaiError, Refused
 from eai_mcp.messages import TextBlock, ThinkingBlock, ToolUseBlock, Usage
-from eai_mcp.providers import wire
 from tests.providers.openai_responses_replies import folded, replies, split, streams, written
 
 

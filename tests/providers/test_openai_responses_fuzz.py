@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eai_mcp import wire
 from eai_mcp.calls import ModelRequest
 from eai_mcp.errors import EaiError
 from eai_mcp.messages import decode, encode
-from eai_mcp.providers import wire
 from eai_mcp.providers.openai_responses_messages import wire_input
 from tests.providers.openai_responses_events import entry
 from tests.providers.openai_responses_replies import folded, replies, streams

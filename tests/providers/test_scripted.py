@@ -20,7 +20,7 @@ from eai_mcp.messages import (
     user,
 )
 from eai_mcp.providers.scripted import MOST_COUNTED
-from eai_mcp.providers.wire import INVALID_JSON
+from eai_mcp.wire import INVALID_JSON
 from tests.providers.scripting import answer, asking, call, failure, heard, reply
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from eai_mcp.providers import wire
+from eai_mcp import wire
 
 
 @pytest.mark.parametrize("text", ["{", "", "nul", "[" * 5000])

@@ -1,0 +1,127 @@
+"""Histories as files: what can be written and read, and the values that all formats share.
+
+Pieces of bytes flow in and out, a message at a time, so that a long history needs no more memory than a short
+one. What is read is somebody else's: `reading` holds it to `Limits`, and tells what it had to mend.
+
+| format           | is                                                  | lossless |
+|------------------|-----------------------------------------------------|----------|
+| eai-mcp          | gzip of versioned JSON, ours                        | yes      |
+| jsonl            | a message a line, with its turn and time            | of messages, not of what is remembered |
+| converse         | the `messages` of AWS Bedrock's Converse            | no: each module says what it cannot say |
+| openai           | the `messages` of Chat Completions                  | no       |
+| openai-responses | the `input` items of Responses                      | no       |
+| anthropic        | the `messages` of Anthropic's Messages              | no       |
+| markdown         | a transcript for people, which cannot be read back  | no       |
+| eai              | gzip of Erlang terms, as `Eai` writes it; read only |          |
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from eai_mcp.messages import JsonObject, Message, Usage
+
+Written: TypeAlias = Literal[
+    "eai-mcp", "jsonl", "converse", "openai", "openai-responses", "anthropic", "markdown"
+]
+Read: TypeAlias = Literal[
+    "auto", "eai-mcp", "jsonl", "converse", "openai", "openai-responses", "anthropic", "eai"
+]
+
+CHECK_EACH = 256
+"""Messages between two looks at whether somebody still wants them."""
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is read of what somebody else wrote, in bytes.
+
+    `packed` is the file, `unpacked` what is in it, `element` one message of it, and `values` how many JSON or
+    Erlang values that may hold (each takes up to 100 bytes once read). `depth` counts levels of nesting.
+    """
+
+    packed: int = 256 * MIB
+    unpacked: int = 1024 * MIB
+    element: int = 64 * MIB
+    values: int = 1_000_000
+    depth: int = 100
+    messages: int = 2_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What a session is apart from its messages; `choices` is what it remembers, by name."""
+
+    session: str = ""
+    updated_at: float = 0.0
+    choices: Mapping[str, str] = field(default_factory=dict)
+    usage: Usage = Usage()
+
+
+class Repairs:
+    """What had to be changed in what was read, told once for each kind, with how often and where first."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def note(self, what: str, place: int) -> None:
+        """Something was changed at the message, or item, number `place` of the file, counted from 1."""
+        times, first = self._found.get(what, (0, place))
+        self._found[what] = (times + 1, first)
+
+    def told(self) -> tuple[str, ...]:
+        """A sentence for each kind."""
+        return tuple(
+            f"{what} (message {first})" if times == 1 else f"{what} ({times} times, first in message {first})"
+            for what, (times, first) in self._found.items()
+        )
+
+
+class Tally:
+    """How many messages went through so far, for another thread to look at.
+
+    `check` is called now and then; it raises when nobody wants the rest.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self.messages = 0
+        self._check = check
+
+    def add(self) -> None:
+        """Another message went through."""
+        self.messages += 1
+        if self.messages % CHECK_EACH == 0:
+            self._check()
+
+
+class Writer(Protocol):
+    """Puts our messages into another's words, each into as many elements as that takes."""
+
+    def write(self, message: Message) -> Iterator[JsonObject]:
+        """The elements that are complete once this message is known."""
+        ...
+
+    def close(self) -> Iterator[JsonObject]:
+        """Those that waited for a next message."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads another's elements as our messages. Tool uses and their results are paired by `pairs`, behind it.
+
+    What it cannot take is left out and noted as a repair.
+    """
+
+    def read(self, element: JsonObject, place: int) -> Iterator[Message]:
+        """The messages that are complete once element number `place` (from 1) is known.
+
+        Raises:
+            ImportInvalid: It is nothing that this format has.
+        """
+        ...
+
+    def close(self) -> Iterator[Message]:
+        """Those that waited for a next element."""
+        ...
