@@ -124,6 +124,11 @@ class Line:
     at: float
     body: str
 
+    @property
+    def message(self) -> Message:
+        """The message itself. Raises ValueError if `body` is none."""
+        return load(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -211,6 +216,11 @@ def decode(value: JsonValue) -> Message:
         pydantic.ValidationError: `value` has another shape.
     """
     return _adapter().validate_python(value)
+
+
+def line(message: Message, *, turn_id: str = "", at: float = 0.0) -> Line:
+    """A message as a line."""
+    return Line(turn_id, at, dump(message))
 
 
 def dump(message: Message) -> str:

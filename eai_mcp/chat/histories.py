@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 
 from eai_mcp.errors import InvalidArgument
-from eai_mcp.messages import Message, ToolResultBlock, ToolUseBlock
-from eai_mcp.store import Entry, Put, Store
+from eai_mcp.messages import Message, ToolResultBlock, ToolUseBlock, line
+from eai_mcp.store import Put, Store
 
 
 def check_pairs(messages: Sequence[Message]) -> None:
@@ -30,13 +30,12 @@ def check_pairs(messages: Sequence[Message]) -> None:
 async def replace(store: Store, space: str, name: str, messages: Sequence[Message]) -> int:
     """Put messages in place of a session's, which is made if there is none; its new revision."""
     now = time.time()
-    entries = [Entry(seq, "", now, message) for seq, message in enumerate(messages, 1)]
-    (revision,) = await store.put(space, [Put(name=name, entries=entries)])
+    (revision,) = await store.put(space, [Put(name=name, lines=[line(each, at=now) for each in messages])])
     return revision
 
 
 async def revert(store: Store, space: str, name: str, revision: int) -> int:
     """Put a former history in place of the present one; the new revision."""
-    entries = await store.load(space, name, revision=revision)
-    (new,) = await store.put(space, [Put(name=name, entries=entries, writing="replace")])
+    lines = await store.scan(space, lambda found: [*next(found)[1]], name=name, revision=revision)
+    (new,) = await store.put(space, [Put(name=name, lines=lines, writing="replace")])
     return new

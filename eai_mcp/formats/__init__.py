@@ -6,13 +6,15 @@ one. What is read is somebody else's: `reading` holds it to `Limits`, and tells 
 | format           | is                                                  | lossless |
 |------------------|-----------------------------------------------------|----------|
 | eai-mcp          | gzip of versioned JSON, ours                        | yes      |
-| jsonl            | a message a line, with its turn and time            | of messages, not of what is remembered |
-| converse         | the `messages` of AWS Bedrock's Converse            | no: each module says what it cannot say |
+| jsonl            | a message a line, with its turn and time            | messages |
+| converse         | the `messages` of AWS Bedrock's Converse            | no       |
 | openai           | the `messages` of Chat Completions                  | no       |
 | openai-responses | the `input` items of Responses                      | no       |
 | anthropic        | the `messages` of Anthropic's Messages              | no       |
 | markdown         | a transcript for people, which cannot be read back  | no       |
 | eai              | gzip of Erlang terms, as `Eai` writes it; read only |          |
+
+What those that are not lossless cannot say, each module tells.
 """
 
 from collections.abc import Callable, Iterator, Mapping

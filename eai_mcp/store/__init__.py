@@ -20,12 +20,13 @@ Where a cut-off turn cannot be settled, because the disk is full or the file can
 read of a cut-off turn is dropped, with all behind it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
-from eai_mcp.messages import JsonObject, Message, Usage
+from eai_mcp.messages import JsonObject, Line, Message, Usage
 
+T = TypeVar("T")
 Status: TypeAlias = Literal["completed", "awaiting_input", "interrupted", "failed"]
 Writing: TypeAlias = Literal["new", "replace", "either"]
 
@@ -171,14 +172,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """A whole history to be written at once; of its entries `seq` is counted anew.
+    """A whole history to be written at once.
 
-    `writing` says whether the session must be new, must be there, or may be either. None leaves choices
-    and usage as they are.
+    `lines` may be read more than once, in another thread, while the store writes; what is raised then undoes
+    it all. `writing` says whether the session must be new, must be there, or may be either. None leaves
+    choices and usage as they are.
     """
 
     name: str
-    entries: Sequence[Entry]
+    lines: Iterable[Line]
     writing: Writing = "either"
     choices: Choices | None = None
     usage: Usage | None = None
@@ -238,6 +240,24 @@ class Store(Protocol):
         self, space: str, *, prefix: str = "", after: str = "", limit: int = 100
     ) -> list[SessionRow]:
         """Sessions in the order of their names' bytes, from the first name behind `after`."""
+        ...
+
+    async def scan(
+        self,
+        space: str,
+        take: Callable[[Iterator[tuple[SessionRow, Iterator[Line]]]], T],
+        *,
+        name: str | None = None,
+        revision: int | None = None,
+    ) -> T:
+        """Call `take`, in a thread, with all sessions as they are at one moment, and return what it returns.
+
+        They come in the order of their names, or only the one of that `name`, if need be with a former
+        history; each beside its messages, which are read while they are iterated, before the next session.
+
+        Raises:
+            NotFound: No such session or revision.
+        """
         ...
 
     async def claim(self, space: str, name: str, start: Start) -> Claim | Known:
@@ -315,15 +335,17 @@ class Store(Protocol):
         """Let the owner of a running turn know that somebody waits for it."""
         ...
 
-    async def put(self, space: str, puts: Sequence[Put]) -> tuple[int, ...]:
+    async def put(self, space: str, puts: Sequence[Put], *, only: bool = False) -> tuple[int, ...]:
         """Write whole histories, all or none, and return their revisions.
+
+        Every session is made before the first is filled. With `only`, every other session is removed.
 
         A question that waited is dropped. The round that asked it has then been interrupted, and what it
         reports is the question's `data["report"]`, if that is an object, with that status.
 
         Raises:
             AlreadyExists, NotFound: A session is, or is not, there.
-            SessionBusy: A turn is running in one of them.
+            SessionBusy: A turn is running in one of them, or in one to be removed.
         """
         ...
 

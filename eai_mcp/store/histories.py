@@ -4,11 +4,12 @@ Each function is one step inside a transaction.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from eai_mcp import messages
 from eai_mcp.errors import AlreadyExists, InvalidArgument, NotFound
-from eai_mcp.store import REVISIONS_KEPT, Entry, Put, rows, turns
+from eai_mcp.messages import Line
+from eai_mcp.store import REVISIONS_KEPT, Entry, Put, SessionRow, rows, turns
 from eai_mcp.store.recent import Recent
 
 
@@ -22,13 +23,7 @@ def loaded(
     revision: int | None,
 ) -> list[sqlite3.Row]:
     """The rows of the history behind `after`."""
-    wanted = session["revision"] if revision is None else revision
-    if not max(1, session["revision"] - REVISIONS_KEPT) <= wanted <= session["revision"]:
-        raise NotFound(
-            f"session {session['name']!r} has no revision {wanted}; it is at {session['revision']}, "
-            f"and the last {REVISIONS_KEPT} former ones are kept",
-            chat_session=session["name"],
-        )
+    wanted = _checked(session, revision)
     found = connection.execute(
         "SELECT seq, turn_id, at, body FROM message WHERE session = ? AND revision = ? AND seq > ?"
         " ORDER BY seq LIMIT ?",
@@ -77,9 +72,37 @@ def listed(
     ).fetchall()
 
 
-def put(connection: sqlite3.Connection, space: str, puts: Sequence[Put], now: float) -> tuple[int, ...]:
+def scanned(
+    connection: sqlite3.Connection, space: str, name: str | None, revision: int | None
+) -> Iterator[tuple[SessionRow, Iterator[Line]]]:
+    """The sessions, each beside its history."""
+    if name is None:
+        found = connection.execute("SELECT * FROM session WHERE space = ? ORDER BY name", (space,))
+        for session in found:
+            yield rows.session(session), _lines(connection, session, session["revision"])
+    else:
+        session = rows.known(connection, space, name)
+        yield rows.session(session), _lines(connection, session, _checked(session, revision))
+
+
+def claimed(connection: sqlite3.Connection, space: str, name: str | None) -> list[sqlite3.Row]:
+    """The rows of sessions in which a turn runs, of one or of all."""
+    return connection.execute(
+        "SELECT * FROM session WHERE space = ? AND owner IS NOT NULL AND name = coalesce(?, name)",
+        (space, name),
+    ).fetchall()
+
+
+def put(
+    connection: sqlite3.Connection, space: str, puts: Sequence[Put], now: float, *, only: bool
+) -> tuple[int, ...]:
     """Write whole histories and return their revisions."""
-    return tuple(_put(connection, space, each, now) for each in puts)
+    if only:
+        _keep_only(connection, space, {each.name for each in puts}, now)
+    made = [_made(connection, space, each, now) for each in puts]
+    return tuple(
+        _filled(connection, space, each, now, is_new=is_new) for each, is_new in zip(puts, made, strict=True)
+    )
 
 
 def forked(
@@ -138,7 +161,41 @@ def _check_end(connection: sqlite3.Connection, source: sqlite3.Row, upto: int) -
         )
 
 
-def _put(connection: sqlite3.Connection, space: str, each: Put, now: float) -> int:
+def _checked(session: sqlite3.Row, revision: int | None) -> int:
+    """A revision that is kept, the present one for None.
+
+    Raises:
+        NotFound: It is not kept.
+    """
+    present: int = session["revision"]
+    wanted = present if revision is None else revision
+    if not max(1, present - REVISIONS_KEPT) <= wanted <= present:
+        raise NotFound(
+            f"session {session['name']!r} has no revision {wanted}; it is at {present}, "
+            f"and the last {REVISIONS_KEPT} former ones are kept",
+            chat_session=session["name"],
+        )
+    return wanted
+
+
+def _lines(connection: sqlite3.Connection, session: sqlite3.Row, revision: int) -> Iterator[Line]:
+    found = connection.execute(
+        "SELECT turn_id, at, body FROM message WHERE session = ? AND revision = ? AND seq > 0 ORDER BY seq",
+        (session["id"], revision),
+    )
+    for row in found:
+        yield Line(row["turn_id"], row["at"], row["body"])
+
+
+def _keep_only(connection: sqlite3.Connection, space: str, kept: set[str], now: float) -> None:
+    found = connection.execute("SELECT name FROM session WHERE space = ?", (space,)).fetchall()
+    for row in found:
+        if row["name"] not in kept:
+            deleted(connection, space, row["name"], now)
+
+
+def _made(connection: sqlite3.Connection, space: str, each: Put, now: float) -> bool:
+    """See that a session to be written may be, and is there; whether it was made now."""
     is_new = turns.ensured(connection, space, each.name, now)
     if is_new and each.writing == "replace":
         raise NotFound(f"no session named {each.name!r}; list_sessions shows all", name=each.name)
@@ -147,12 +204,20 @@ def _put(connection: sqlite3.Connection, space: str, each: Put, now: float) -> i
     session = rows.known(connection, space, each.name)
     if session["owner"] is not None:
         raise rows.busy(session, now)
+    return is_new
+
+
+def _filled(connection: sqlite3.Connection, space: str, each: Put, now: float, *, is_new: bool) -> int:
+    session = rows.known(connection, space, each.name)
     turns.drop_question(connection, session)
     revision: int = session["revision"] + int(not is_new)
-    connection.executemany(
+    inserted = connection.executemany(
         "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
         " VALUES (?, ?, ?, ?, 0, 'input', ?, ?)",
-        (_placed(session["id"], revision, seq, entry) for seq, entry in enumerate(each.entries, 1)),
+        (
+            (session["id"], revision, seq, line.turn_id, line.at, line.body)
+            for seq, line in enumerate(each.lines, 1)
+        ),
     )
     connection.execute(
         "UPDATE session SET version = version + ?, revision = ?, message_count = ?, updated_at = ?,"
@@ -160,7 +225,7 @@ def _put(connection: sqlite3.Connection, space: str, each: Put, now: float) -> i
         (
             int(not is_new),
             revision,
-            len(each.entries),
+            max(0, inserted.rowcount),  # -1 for none
             now,
             session["choices"] if each.choices is None else rows.given(each.choices),
             session["usage"] if each.usage is None else rows.given(each.usage),
@@ -178,10 +243,6 @@ def _forget(connection: sqlite3.Connection, session: int, before: int) -> None:
         connection.execute(
             f"DELETE FROM message WHERE session = ? AND revision < ? AND {which}", (session, before)
         )
-
-
-def _placed(session: int, revision: int, seq: int, entry: Entry) -> tuple[int, int, int, str, float, str]:
-    return session, revision, seq, entry.turn_id, entry.at, messages.dump(entry.message)
 
 
 def _there(name: str) -> AlreadyExists:

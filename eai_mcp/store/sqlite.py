@@ -7,15 +7,16 @@ is opened at the first use, and again when a fault of it is mended.
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import anyio.lowlevel
+import anyio.to_thread
 
 from eai_mcp.errors import SessionBusy, StoreError
-from eai_mcp.messages import Message
+from eai_mcp.messages import Line, Message
 from eai_mcp.store import (
     LEASE_S,
     Claim,
@@ -117,6 +118,25 @@ class SqliteStore:
         )
         return [rows.session(row) for row in found]
 
+    async def scan(
+        self,
+        space: str,
+        take: Callable[[Iterator[tuple[SessionRow, Iterator[Line]]]], T],
+        *,
+        name: str | None = None,
+        revision: int | None = None,
+    ) -> T:
+        """See `Store`."""
+        await self._settled(await self._read(lambda c: histories.claimed(c, space, name)))
+        if self._readers is not None:
+            return await self._read(lambda c: take(histories.scanned(c, space, name, revision)))
+        # There is one connection, which nobody else may use meanwhile: so all is read before any of it is
+        # taken.
+        found = await self._read(
+            lambda c: [(row, [*lines]) for row, lines in histories.scanned(c, space, name, revision)]
+        )
+        return await anyio.to_thread.run_sync(lambda: take((row, iter(lines)) for row, lines in found))
+
     async def claim(self, space: str, name: str, start: Start) -> Claim | Known:
         """See `Store`."""
 
@@ -183,10 +203,15 @@ class SqliteStore:
         """See `Store`."""
         await self._writer.run(lambda c: turns.attended(c, space, name, turn_id, self._now()))
 
-    async def put(self, space: str, puts: Sequence[Put]) -> tuple[int, ...]:
+    async def put(self, space: str, puts: Sequence[Put], *, only: bool = False) -> tuple[int, ...]:
         """See `Store`."""
-        names = [each.name for each in puts]
-        return await self._taken(lambda c: histories.put(c, space, puts, self._now()), space, *names)
+        if only:  # any session may be in the way
+            await self._cut_off(await self._read(lambda c: histories.claimed(c, space, None)))
+        return await self._taken(
+            lambda c: histories.put(c, space, puts, self._now(), only=only),
+            space,
+            *(each.name for each in puts),
+        )
 
     async def fork(self, space: str, name: str, new: str, *, upto: int | None = None) -> SessionRow:
         """See `Store`."""

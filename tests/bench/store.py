@@ -25,8 +25,8 @@ from typing import TypeAlias
 import anyio
 import anyio.to_thread
 
-from eai_mcp.messages import JsonObject, assistant, user
-from eai_mcp.store import Claim, Entry, Outcome, Put, Settlement, Start
+from eai_mcp.messages import JsonObject, assistant, line, user
+from eai_mcp.store import Claim, Outcome, Put, Settlement, Start
 from eai_mcp.store.sqlite import SqliteStore
 
 TEXT = "x" * 600
@@ -179,10 +179,10 @@ async def build(path: Path, sessions: int, messages: int) -> None:
     """Sessions with messages of 600 letters, some hundred in one transaction."""
     store = SqliteStore(path)
     said = (user(TEXT), assistant(TEXT))
-    entries = [Entry(seq, f"t{seq // 2}", 0.0, said[seq % 2]) for seq in range(messages)]
+    lines = [line(said[seq % 2], turn_id=f"t{seq // 2}") for seq in range(messages)]
     for first in range(0, sessions, PUT_AT_ONCE):
         last = min(first + PUT_AT_ONCE, sessions)
-        await store.put("", [Put(name=f"s{number:05}", entries=entries) for number in range(first, last)])
+        await store.put("", [Put(name=f"s{number:05}", lines=lines) for number in range(first, last)])
     await store.aclose()
 
 

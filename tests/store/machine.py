@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from eai_mcp.errors import AlreadyExists, Conflict, EaiError, InvalidArgument, NoTask, NotFound, SessionBusy
-from eai_mcp.messages import Message, Usage, assistant, user
+from eai_mcp.messages import Message, Usage, assistant, line, user
 from eai_mcp.store import Choices, Claim, Entry, Known, Outcome, Put, Question, Settlement, Start
 from eai_mcp.store.sqlite import SqliteStore
 from tests.store.expected import Session, Turn, wordless
@@ -252,8 +252,8 @@ class Sessions(RuleBasedStateMachine):
     )
     def put(self, chosen: list[str], owner: int, writing: Any) -> None:
         history = [(self.fresh("t"), user(self.fresh("q"))), (self.fresh("t"), assistant(self.fresh("a")))]
-        entries = [Entry(0, turn_id, 1.0, message) for turn_id, message in history]
-        puts = [Put(name=name, entries=entries, writing=writing) for name in chosen]
+        lines = [line(message, turn_id=turn_id, at=1.0) for turn_id, message in history]
+        puts = [Put(name=name, lines=lines, writing=writing) for name in chosen]
         errors = {error for name in chosen if (error := self.put_refusal(name, writing))}
         if errors:
             self.refused(EaiError, self.by(owner).put, "", puts)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from eai_mcp.messages import (
     JsonObject,
+    Line,
     Message,
     TextBlock,
     ToolResultBlock,
@@ -34,6 +35,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+async def scanned(store: Store, name: str = "work", *, revision: int | None = None) -> list[Line]:
+    """A history as it is stored."""
+    return await store.scan("", lambda found: [*next(found)[1]], name=name, revision=revision)
 
 
 async def lapse(clock: Clock, looker: Store) -> None:

@@ -110,7 +110,7 @@ async def test_a_request_that_came_to_nothing_is_known(store):
 async def test_a_request_is_known_while_another_turn_runs_and_after_the_history_was_replaced(store):
     claimed = await claim(store, "t1", request_id="r")
     await store.settle(claimed, ended("t1"))
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
     await claim(store, "t2")
 
     assert await store.claim("", "work", start("t3", request_id="r")) == Known("t1")

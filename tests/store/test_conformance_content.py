@@ -16,7 +16,7 @@ from eai_mcp.messages import (
     user,
 )
 from eai_mcp.store import Choices, Known, Outcome, Put, Question, Running, Settlement
-from tests.store.taking import claim, ended, row, take
+from tests.store.taking import claim, ended, row, scanned, take
 
 STRANGE = [
     "\ud800",
@@ -96,7 +96,10 @@ async def test_every_kind_of_block_comes_back(store):
     await store.settle(claimed, ended("t1", *messages))
 
     assert [entry.message for entry in await store.load("", "work")] == [user(told), *messages]
-    await store.put("", [Put(name="copy", entries=await store.load("", "work"))])
+    await store.put(
+        "",
+        [Put(name="copy", lines=await scanned(store))],
+    )
     assert await store.load("", "copy") == await store.load("", "work")
 
 

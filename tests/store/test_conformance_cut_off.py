@@ -81,7 +81,7 @@ async def test_what_was_cut_off_leaves_the_session_free(first, second, lose):
 
     with pytest.raises(NoTask):
         await second.interrupt("", "a")
-    assert await second.put("", [Put(name="b", entries=())]) == (2,)
+    assert await second.put("", [Put(name="b", lines=())]) == (2,)
     assert await second.delete("", "c")
     for name in ["a", "b", "c"]:
         await take(second, "t2", "next", "ok", name=name)
@@ -291,7 +291,7 @@ async def test_who_only_looks_is_told_what_is_there_though_a_cut_off_turn_cannot
     assert ["cannot be settled" in record.getMessage() for record in caplog.records] == [True]
     for change in (
         lambda: second.claim("", "work", start("t2")),
-        lambda: second.put("", [Put(name="work", entries=())]),
+        lambda: second.put("", [Put(name="work", lines=())]),
         lambda: second.delete("", "work"),
         lambda: second.interrupt("", "work"),
     ):

@@ -3,29 +3,29 @@
 import pytest
 
 from eai_mcp.errors import AlreadyExists, InvalidArgument, NotFound, SessionBusy
-from eai_mcp.messages import Usage, assistant, user
+from eai_mcp.messages import Usage, assistant, line, user
 from eai_mcp.store import REVISIONS_KEPT, Choices, Entry, Put, SessionRow
-from tests.store.taking import claim, ended, results, row, said, take, unversioned, uses, whole
+from tests.store.taking import claim, ended, results, row, said, scanned, take, unversioned, uses, whole
 
 
 def lines(*texts):
-    """A history of user's messages; its places are to be counted anew."""
-    return [Entry(7 * place, f"t-{text}", 50.0 + place, user(text)) for place, text in enumerate(texts, 1)]
+    """A history of user's messages."""
+    return [line(user(text), turn_id=f"t-{text}", at=50.0 + place) for place, text in enumerate(texts, 1)]
 
 
 def put(name, *texts, **fields):
-    return Put(name=name, entries=lines(*texts), **fields)
+    return Put(name=name, lines=lines(*texts), **fields)
 
 
 async def test_a_history_is_written_with_its_turns_and_times(store):
-    entries = [
-        Entry(5, "t1", 10.0, user("time?")),
-        Entry(9, "t1", 11.0, uses("u1")),
-        Entry(9, "t1", 12.0, results("u1")),
-        Entry(0, "t2", 13.0, assistant("noon")),
+    said = [
+        line(user("time?"), turn_id="t1", at=10.0),
+        line(uses("u1"), turn_id="t1", at=11.0),
+        line(results("u1"), turn_id="t1", at=12.0),
+        line(assistant("noon"), turn_id="t2", at=13.0),
     ]
     choices, usage = Choices(model="m", system="s"), Usage(1, 2, 3, 4, 5, 0.5)
-    assert await store.put("", [Put(name="work", entries=entries, choices=choices, usage=usage)]) == (1,)
+    assert await store.put("", [Put(name="work", lines=said, choices=choices, usage=usage)]) == (1,)
 
     assert await store.load("", "work") == [
         Entry(1, "t1", 10.0, user("time?")),
@@ -109,16 +109,16 @@ async def test_a_history_is_not_replaced_under_a_running_turn(store, clock):
 async def test_a_replaced_history_can_be_had_back(store):
     """Issue 4: `replace_history` refused while busy and undoable."""
     await take(store, "t1", "one", "1")
-    former = await store.load("", "work")
+    former = await scanned(store)
     assert (await row(store)).revision == 1
 
     assert await store.put("", [put("work", "two")]) == (2,)
     assert (await row(store)).revision == 2
-    assert await store.load("", "work", revision=1) == former
+    assert await scanned(store, revision=1) == former
     assert await store.load("", "work", revision=2) == await store.load("", "work")
 
-    assert await store.put("", [Put(name="work", entries=former)]) == (3,)
-    assert await store.load("", "work") == former
+    assert await store.put("", [Put(name="work", lines=former)]) == (3,)
+    assert await scanned(store) == former
 
 
 async def test_turns_go_on_after_a_replaced_history(store):

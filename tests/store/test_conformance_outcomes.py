@@ -74,7 +74,7 @@ async def test_a_turn_that_never_was_is_not_found(store, turn_id):
 
 async def test_an_outcome_outlives_its_history(store):
     await take(store, "t1")
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
 
     found = await store.find("", "work", "t1")
     assert isinstance(found, tuple)

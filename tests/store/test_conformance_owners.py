@@ -46,7 +46,7 @@ async def test_a_turn_of_one_is_busy_for_the_other(first, second, clock):
         await second.claim("", "work", start("t2"))
     assert caught.value.details == {"chat_session": "work", "turn_id": "t1", "running_s": 2.5}
     with pytest.raises(SessionBusy):
-        await second.put("", [Put(name="work", entries=())])
+        await second.put("", [Put(name="work", lines=())])
     with pytest.raises(SessionBusy):
         await second.delete("", "work")
     assert await second.find("", "work") == Running("t1", 100.0, "half", CUT_OFF.report)
@@ -158,7 +158,7 @@ async def test_a_change_wakes_the_others(first, second, change):
             case "interrupt":
                 await first.interrupt("", "work")
             case _:
-                await first.put("", [Put(name="play", entries=())])
+                await first.put("", [Put(name="play", lines=())])
 
     # Again until it is heard: a bus may lose a call.
     with anyio.fail_after(10):

@@ -3,7 +3,7 @@
 import pytest
 
 from eai_mcp.errors import Conflict, NoTask, SessionBusy
-from eai_mcp.messages import JsonObject, Usage, assistant, user
+from eai_mcp.messages import JsonObject, Usage, assistant, line, user
 from eai_mcp.store import Choices, Entry, Known, Outcome, Put, Running
 from tests.store.taking import (
     ask,
@@ -55,7 +55,7 @@ async def test_a_question_that_is_dropped_was_interrupted_and_reports_what_its_t
     )
     claimed = await claim(store, "t1")
     await store.settle(claimed, ended("t1", assistant("?"), status="awaiting_input", question=asked))
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
 
     report: JsonObject = {"status": "interrupted", "stop_reason": "interrupted", "effective": {"n": 1}}
     outcome = Outcome(turn_id="t1", status="interrupted", report=report)
@@ -66,7 +66,7 @@ async def test_a_failed_answer_to_a_question_that_is_dropped_has_still_failed(st
     await ask(store, "t1")
     failed = ended("t1", status="failed", kept=False)
     await store.settle(await claim(store, "t1", "red"), failed)
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
 
     assert await store.find("", "work", "t1") == (failed.outcome, "")
 
@@ -228,7 +228,7 @@ async def test_what_waits_cannot_be_interrupted_but_its_answer_can(store):
 async def test_a_replaced_history_drops_the_question(store):
     await ask(store, "t1")
 
-    await store.put("", [Put(name="work", entries=[Entry(1, "t0", 1.0, user("new"))])])
+    await store.put("", [Put(name="work", lines=[line(user("new"), turn_id="t0", at=1.0)])])
 
     shown = await row(store)
     assert (shown.question, shown.message_count) == (None, 1)
@@ -239,7 +239,7 @@ async def test_a_replaced_history_drops_the_question(store):
 async def test_an_answer_to_a_dropped_question_brings_nothing_back(store):
     await ask(store, "t1", "ask me")
     stale = (await row(store)).version
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
 
     for expect in [stale, None]:
         with pytest.raises(Conflict):

@@ -192,7 +192,7 @@ async def test_a_question_is_not_copied(store):
     copy = await store.fork("", "work", "copy")
 
     assert (copy.question, copy.running, copy.message_count) == (None, None, 2)
-    await store.put("", [Put(name="copy", entries=())])
+    await store.put("", [Put(name="copy", lines=())])
     assert (await row(store)).question is not None
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from eai_mcp.errors import NotFound, SessionBusy
-from eai_mcp.messages import Usage, assistant
-from eai_mcp.store import Choices, Entry, Put, Running, SessionRow
+from eai_mcp.messages import Usage, assistant, line
+from eai_mcp.store import Choices, Put, Running, SessionRow
 from tests.store.taking import ask, claim, ended, row, said, take, unversioned, whole
 
 
@@ -79,7 +79,7 @@ async def test_a_prefix_is_taken_letter_by_letter(store):
 
 
 async def test_a_list_shows_a_hundred_unless_told_otherwise(store):
-    await store.put("", [Put(name=f"s{number:03}", entries=()) for number in range(101)])
+    await store.put("", [Put(name=f"s{number:03}", lines=()) for number in range(101)])
 
     assert len(await store.list("")) == 100
     assert len(await store.list("", limit=200)) == 101
@@ -102,8 +102,8 @@ async def test_history_comes_in_pages(store):
 
 
 async def test_a_page_ends_with_the_entry_that_passes_its_size(store):
-    entries = [Entry(seq, "t", 1.0, assistant("x" * 10_000)) for seq in range(1, 5)]
-    await store.put("", [Put(name="work", entries=entries)])
+    lines = [line(assistant("x" * 10_000), turn_id="t", at=1.0)] * 4
+    await store.put("", [Put(name="work", lines=lines)])
 
     async def page(**where):
         return [seq for seq, _ in await said(store, **where)]
@@ -118,7 +118,7 @@ async def test_a_page_ends_with_the_entry_that_passes_its_size(store):
 
 async def test_a_removed_session_is_gone_with_all_that_belonged_to_it(store):
     await take(store, "t1")
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
     await claim_with_request(store)
 
     assert await store.delete("", "work")
@@ -137,7 +137,7 @@ async def claim_with_request(store):
 
 async def test_a_session_made_again_starts_afresh(store):
     await take(store, "t1")
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
     await claim_with_request(store)
     await ask(store, "t3")
     await store.delete("", "work")

@@ -3,8 +3,8 @@
 import pytest
 
 from eai_mcp.errors import NoTask, NotFound
-from eai_mcp.messages import user
-from eai_mcp.store import Entry, Known, Put, Running
+from eai_mcp.messages import line, user
+from eai_mcp.store import Known, Put, Running
 from tests.store.taking import ask, claim, ended, row, said, start, take, whole
 
 SPACES = ["", "ann", "bob", "An", "ann/work", "%"]
@@ -64,7 +64,7 @@ async def test_nothing_of_another_space_is_changed(store, clock):
     await take(store, "t9", name="busy", space="ann")
     with pytest.raises(NoTask):
         await store.interrupt("ann", "busy")
-    await store.put("ann", [Put(name="work", entries=[Entry(1, "t", 1.0, user("x"))])])
+    await store.put("ann", [Put(name="work", lines=[line(user("x"), turn_id="t", at=1.0)])])
     await store.fork("ann", "work", "copy")
     await store.delete("ann", "work")
 
@@ -84,8 +84,8 @@ async def test_a_request_id_stands_for_a_turn_of_its_space(store):
 
 
 async def test_revisions_are_counted_in_each_space(store):
-    await store.put("ann", [Put(name="work", entries=())])
+    await store.put("ann", [Put(name="work", lines=())])
 
-    assert await store.put("bob", [Put(name="work", entries=())]) == (1,)
-    assert await store.put("ann", [Put(name="work", entries=())]) == (2,)
+    assert await store.put("bob", [Put(name="work", lines=())]) == (1,)
+    assert await store.put("ann", [Put(name="work", lines=())]) == (2,)
     assert (await row(store, space="bob")).revision == 1

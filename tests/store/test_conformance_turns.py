@@ -50,7 +50,7 @@ async def test_the_version_grows_with_every_change(store):
     await look()
     await store.settle(claimed, ended("t1"))
     await look()
-    await store.put("", [Put(name="work", entries=())])
+    await store.put("", [Put(name="work", lines=())])
     await look()
     await store.settle(await claim(store, "t2"), ended("t2", kept=False))
     await look()

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from eai_mcp.messages import assistant, user
-from eai_mcp.store import Entry, Put
+from eai_mcp.messages import assistant, line, user
+from eai_mcp.store import Put
 from eai_mcp.store.sqlite import SqliteStore
 from tests.store.taking import ask, asking, claim, ended, start, take
 
@@ -46,7 +46,7 @@ async def everything(store):
     await store.list("", prefix="w", after="a")
     await store.row("", "work")
     await store.fork("", "work", "copy", upto=1)
-    await store.put("", [Put(name="work", entries=[Entry(1, "t", 1.0, user("new"))])])
+    await store.put("", [Put(name="work", lines=[line(user("new"), turn_id="t", at=1.0)])])
     await store.load("", "work", revision=1)
     await store.ensure("", "other")
     await store.delete("", "work")
