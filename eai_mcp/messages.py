@@ -98,7 +98,7 @@ class ProviderState(_Strict):
 
     provider: str
     model: str
-    data: JsonValue
+    data: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,7 @@ def told(value: "DataclassInstance") -> JsonObject:
     return {name: known for name, known in named if known is not None}
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 INTERRUPTED = "interrupted before it was finished"
 
 
@@ -225,7 +226,7 @@ def line(message: Message, *, turn_id: str = "", at: float = 0.0) -> Line:
 
 def dump(message: Message) -> str:
     """A message as compact JSON in ASCII: any text that JSON can say survives, half a character too."""
-    return json.dumps(encode(message), separators=(",", ":"))
+    return _COMPACT(encode(message))
 
 
 def load(text: str) -> Message:

@@ -27,13 +27,34 @@ def parsed(text: str | bytes) -> JsonValue:
     return _decoded(_LENIENT, text)
 
 
+def exactly_parsed(text: str) -> JsonValue:
+    """As `parsed`, but what JSON does not have, or cannot write again, is an error.
+
+    Raises:
+        ValueError: It is not JSON, or it is nested too deep to read.
+    """
+    return _decoded(_STRICT, text)
+
+
+def exactly_parsed_at(text: str, begin: int) -> tuple[JsonValue, int]:
+    """The value that begins at a place in the text, as `exactly_parsed` reads it, and where it ends.
+
+    Raises:
+        ValueError: It is not JSON, not whole, or nested too deep to read.
+    """
+    try:
+        return _STRICT.raw_decode(text, begin)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
 def strictly_parsed(text: str) -> JsonValue:
-    """As `parsed`, but a number that JSON cannot write is an error too.
+    """As `exactly_parsed`, but half a character is mended.
 
     Raises:
         ValueError: It is not JSON, or it is nested too deep to keep.
     """
-    value = _decoded(_STRICT, text)
+    value = exactly_parsed(text)
     if is_deep(value):
         raise ValueError("nested too deep")
     # A \ud800 in the text becomes half a character, which nothing downstream could write.

@@ -33,6 +33,7 @@ Read: TypeAlias = Literal[
 CHECK_EACH = 256
 """Messages between two looks at whether somebody still wants them."""
 
+MOST_REPAIRS = 50
 MIB = 1024 * 1024
 
 
@@ -48,7 +49,7 @@ class Limits:
     unpacked: int = 1024 * MIB
     element: int = 64 * MIB
     values: int = 1_000_000
-    depth: int = 100
+    depth: int = 140
     messages: int = 2_000_000
 
 
@@ -63,13 +64,18 @@ class Head:
 
 
 class Repairs:
-    """What had to be changed in what was read, told once for each kind, with how often and where first."""
+    """What had to be changed in what was read, told once for each kind, with how often and where first.
+
+    Only so many kinds are told apart: a file can make up any number.
+    """
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, int]] = {}
 
     def note(self, what: str, place: int) -> None:
         """Something was changed at the message, or item, number `place` of the file, counted from 1."""
+        if what not in self._found and len(self._found) >= MOST_REPAIRS:
+            what = "other repairs of more kinds"
         times, first = self._found.get(what, (0, place))
         self._found[what] = (times + 1, first)
 

@@ -176,7 +176,7 @@ class Put:
 
     `lines` may be read more than once, in another thread, while the store writes; what is raised then undoes
     it all. `writing` says whether the session must be new, must be there, or may be either. None leaves
-    choices and usage as they are.
+    choices and usage as they are, and means now for `updated_at`.
     """
 
     name: str
@@ -184,6 +184,7 @@ class Put:
     writing: Writing = "either"
     choices: Choices | None = None
     usage: Usage | None = None
+    updated_at: float | None = None
 
 
 class Bus(Protocol):

@@ -226,7 +226,7 @@ def _filled(connection: sqlite3.Connection, space: str, each: Put, now: float, *
             int(not is_new),
             revision,
             max(0, inserted.rowcount),  # -1 for none
-            now,
+            now if each.updated_at is None else each.updated_at,
             session["choices"] if each.choices is None else rows.given(each.choices),
             session["usage"] if each.usage is None else rows.given(each.usage),
             session["id"],

@@ -1,0 +1,52 @@
+"""Files of Eai: a session as a list of Erlang terms, or a whole system."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from eai_mcp.errors import ImportInvalid
+from eai_mcp.formats import Head, eai, packed
+from eai_mcp.formats.erlang import Terms
+from eai_mcp.formats.intake import Imported, Intake, Means
+
+MAGIC = b"\x83"
+"""The first byte of a term in the External Term Format."""
+
+
+def session(data: Iterator[bytes], means: Means) -> Imported:
+    """Read an export of one session.
+
+    Raises:
+        ImportInvalid, LimitExceeded: It is none, or damaged, or too large.
+    """
+    terms = Terms(data, means.limits)
+    if terms.kind == "map":
+        raise ImportInvalid("the file is a snapshot of a whole Eai system: `restore` reads it")
+    return _taken(terms, means, Head())
+
+
+def sessions(data: Iterator[bytes], means: Means) -> list[Imported]:
+    """Read a snapshot of a whole system.
+
+    Raises:
+        ImportInvalid, LimitExceeded: It is none, or damaged, or too large.
+    """
+    terms = Terms(data, means.limits)
+    if terms.kind != "map":
+        raise ImportInvalid("the file is an export of one Eai session: `replace_history` reads it")
+    snapshot = eai.Snapshot(terms, means.limits, packed.unpacked)
+    return [
+        _taken(Terms(pieces, means.limits), means, Head(session=name)) for name, pieces in snapshot.sessions()
+    ]
+
+
+def _taken(terms: Terms, means: Means, head: Head) -> Imported:
+    """All messages; Eai may also have written those of a vendor as they were."""
+    intake = Intake("auto", means)
+    reader = eai.Reader(intake.repairs)
+    for place, element in enumerate(terms.elements(), 1):
+        if eai.is_message(element):
+            intake.messages(reader.read(element, place))
+        else:
+            intake.element(eai.to_json(element))
+    intake.messages(reader.close())
+    return replace(intake.done(head), format="eai")
