@@ -7,6 +7,7 @@
 This is the Python API too: the server and the command line do nothing that cannot be done here.
 """
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from eai_mcp.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     import httpx2
 
+    from eai_mcp.formats.files import Folder
+
 # Less than the transports' own limit, after which the process is ended hard.
 SAVING_LIMIT_S, CLOSING_LIMIT_S = 1.0, 0.75
 
@@ -38,6 +41,13 @@ class App:
     catalog: Catalog
     registry: Registry
     parts: providers.Parts
+
+    def exports(self, space: str) -> "Folder":
+        """The folder in which the files of a space are."""
+        from eai_mcp.formats.files import Folder
+
+        root = self.settings.exports
+        return Folder(root / "spaces" / hashlib.sha256(space.encode()).hexdigest() if space else root)
 
     def missing(self, model: Model) -> str | None:
         """What has to be done before `model` can answer, None when nothing has to."""

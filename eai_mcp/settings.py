@@ -13,6 +13,7 @@ from eai_mcp.errors import ConfigError
 DEFAULT_MODEL = "local"
 MEMORY = "memory:"
 STORE = "sessions.db"
+EXPORTS = "exports"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -21,6 +22,7 @@ class Settings:
     """Every choice, with the environment variable that makes it where there is one.
 
     `store` is the file with the sessions, None to forget them (EAI_MCP_STORE: a path, or `memory:`).
+    `exports` is the folder in which tools write and read files (EAI_MCP_EXPORTS).
     `model` answers where nothing else is named (EAI_MCP_MODEL). `models`, `prompts` and `cards` are folders
     to look into before the user's own and the shipped ones. `cache` keeps downloads (EAI_MCP_CACHE), `config`
     has the user's own folders (EAI_MCP_CONFIG), `offline` forbids downloads (EAI_MCP_OFFLINE), `gguf` is a
@@ -31,6 +33,7 @@ class Settings:
     """
 
     store: Path | None = field(default_factory=lambda: _data_folder() / STORE)
+    exports: Path = field(default_factory=lambda: _data_folder() / EXPORTS)
     model: str = DEFAULT_MODEL
     models: tuple[Path, ...] = ()
     prompts: tuple[Path, ...] = ()
@@ -56,7 +59,12 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
     if keys is not None:
         environ = {**_keys_in(keys), **environ}
     settings = Settings(environ=environ, offline=_flag(environ, "EAI_MCP_OFFLINE"))
-    paths = {"cache": "EAI_MCP_CACHE", "config": "EAI_MCP_CONFIG", "gguf": "EAI_MCP_GGUF"}
+    paths = {
+        "exports": "EAI_MCP_EXPORTS",
+        "cache": "EAI_MCP_CACHE",
+        "config": "EAI_MCP_CONFIG",
+        "gguf": "EAI_MCP_GGUF",
+    }
     chosen = {name: whole_path(key, environ[key]) for name, key in paths.items() if environ.get(key)}
     store = environ.get("EAI_MCP_STORE")
     return Settings(
@@ -64,6 +72,7 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
         store=store_named("EAI_MCP_STORE", store) if store else settings.store,
         offline=settings.offline,
         model=environ.get("EAI_MCP_MODEL") or settings.model,
+        exports=chosen.get("exports", settings.exports),
         cache=chosen.get("cache", settings.cache),
         config=chosen.get("config", settings.config),
         gguf=chosen.get("gguf"),

@@ -1,7 +1,7 @@
 """The sessions: talked to, waited for, interrupted, read, copied, closed. The store keeps them."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
@@ -10,7 +10,8 @@ from anyio.abc import TaskGroup
 from eai_mcp.calls import Call
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat import choose, content, ending, histories, names, questions
+from eai_mcp.chat import choose, content, ending, names, questions
+from eai_mcp.chat.archive import Archive
 from eai_mcp.chat.distant import DistantTurn, past
 from eai_mcp.chat.ending import Frame
 from eai_mcp.chat.following import Following
@@ -32,7 +33,10 @@ REPEATED = "request_id was used before: this is the turn that it began then"
 
 
 class Registry:
-    """Takes turns in sessions. `tasks` is where turns run: it must outlive every request."""
+    """Takes turns in sessions. `tasks` is where turns run: it must outlive every request.
+
+    The `archive` moves whole histories into files and back.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Registry:
         self._observe = observe
         self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
         self._following = Following(store, self._keeper)
+        self.archive = Archive(store, save=self._keeper.save)
         self._lines = Lines()
 
     async def begin(self, space: str, talk: Talk, *, wait_s: float | None = None) -> Followed:
@@ -240,30 +245,6 @@ class Registry:
         await self._ensure_default(space, name)
         await self._ensure_default(space, new)
         return await self._store.fork(space, name, new, upto=upto)
-
-    async def replace(self, space: str, session: str, messages: Sequence[Message]) -> int:
-        """Put another history in place of a session's, and return its revision; the former one is kept.
-
-        Raises:
-            InvalidArgument: A tool use lacks its result, or a result its use.
-            SessionBusy: A turn is running in it.
-        """
-        name = names.checked(session)
-        histories.check_pairs(messages)
-        await self._keeper.save((space, name))
-        return await histories.replace(self._store, space, name, messages)
-
-    async def revert(self, space: str, session: str, revision: int) -> int:
-        """Put a former history in place of the present one, and return the new revision.
-
-        Raises:
-            NotFound: No such session, or its revision is not kept.
-            SessionBusy: A turn is running in it.
-        """
-        name = names.checked(session)
-        await self._ensure_default(space, name)
-        await self._keeper.save((space, name))
-        return await histories.revert(self._store, space, name, revision)
 
     async def aclose(self) -> None:
         """Interrupt every running turn, and wait until what was said in them is saved."""

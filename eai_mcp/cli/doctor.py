@@ -37,6 +37,7 @@ async def _doctor(settings: Settings) -> int:
     found.good(", ".join(_version(package) for package in PACKAGES))
     found.folder("cache folder", settings.cache, "EAI_MCP_CACHE")
     await _sessions(found, settings)
+    found.folder("folder for exports", settings.exports, "EAI_MCP_EXPORTS")
     found.settings_in(settings.config)
     async with app.opened(settings) as opened:
         await _models(found, opened)

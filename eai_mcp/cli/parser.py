@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import eai_mcp
-from eai_mcp import settings
+from eai_mcp import formats, settings
 from eai_mcp.chat.limits import Limits
 
 MOST_TOKENS = 2**31 - 1
@@ -35,6 +36,7 @@ def build() -> argparse.ArgumentParser:
             "filter", nargs="?", default="", help="show only names and descriptions with this"
         )
         listing.set_defaults(kind=kind)
+    _archive(commands)
     _command(commands, "fetch", "fetch:fetch", "download the weights of the model 'local' now")
     _command(commands, "doctor", "doctor:doctor", "say what is there and what is missing")
     return root
@@ -67,9 +69,15 @@ def chosen_settings(options: argparse.Namespace) -> settings.Settings:
         models=folders("models"),
         prompts=folders("prompts"),
         cards=folders("cards"),
+        exports=_exports(options) or base.exports,
         offline=base.offline or options.offline,
         gguf=file("gguf") or base.gguf,
     )
+
+
+def _exports(options: argparse.Namespace) -> Path | None:
+    path = getattr(options, "exports", None)
+    return None if path is None else settings.whole_path("--exports", path)
 
 
 def _store(options: argparse.Namespace, store: Path | None) -> Path | None:
@@ -108,6 +116,9 @@ def _command(
 
 
 def _serve(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--exports", type=Path, metavar="DIR", help="where tools read and write files (or EAI_MCP_EXPORTS)"
+    )
     made.add_argument("--transport", default="stdio", choices=["stdio", "sse", "http"])
     made.add_argument("--host", default="127.0.0.1", help="address for sse and http (default %(default)s)")
     made.add_argument(
@@ -142,6 +153,33 @@ def _serve(made: argparse.ArgumentParser) -> None:
     made.add_argument("--session-turns", type=tokens, metavar="N", help="turns that a session may take")
     made.add_argument("--session-tokens", type=tokens, metavar="N", help="tokens that a session may use")
     made.add_argument("--session-usd", type=dollars, metavar="USD", help="what a session may cost")
+
+
+def _archive(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    made = _command(commands, "export", "archive:export", "write a session's history to a file")
+    made.add_argument("session", metavar="SESSION")
+    made.add_argument("file", metavar="FILE", help="- writes to standard output; NAME.gz is packed")
+    made.add_argument("--format", choices=get_args(formats.Written), help="default: by the file's name")
+    made = _command(commands, "import", "archive:import_", "replace a session's history by that of a file")
+    made.add_argument("session", metavar="SESSION", help="made if there is none")
+    made.add_argument("file", metavar="FILE", help="- reads standard input")
+    made.add_argument("--format", choices=get_args(formats.Read), default="auto")
+    made = _command(commands, "snapshot", "archive:snapshot", "write all sessions to one file")
+    made.add_argument("file", metavar="FILE", help="- writes to standard output")
+    made = _command(commands, "restore", "archive:restore", "bring back all sessions of a snapshot, or none")
+    made.add_argument("file", metavar="FILE", help="- reads standard input")
+    mode = made.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--merge",
+        dest="mode",
+        action="store_const",
+        const="merge",
+        default="merge",
+        help="leave the sessions alone that are not in it (the default)",
+    )
+    mode.add_argument(
+        "--replace", dest="mode", action="store_const", const="replace", help="remove all other sessions"
+    )
 
 
 def _choices(made: argparse.ArgumentParser) -> None:

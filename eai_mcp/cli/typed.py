@@ -44,11 +44,12 @@ async def pieces() -> AsyncIterator[bytes]:
         ConfigError: It is closed.
     """
     fd = _stdin().fileno()
-    while data := await _read(fd):
+    while data := await read(fd):
         yield data
 
 
-async def _read(fd: int) -> bytes:
+async def read(fd: int) -> bytes:
+    """What has come on a descriptor, at the end nothing; until then Ctrl-C is heard."""
     if sys.platform == "win32":
         return await anyio.to_thread.run_sync(os.read, fd, 65536, abandon_on_cancel=True)
     with contextlib.suppress(OSError):  # a regular file cannot be waited for, and need not be

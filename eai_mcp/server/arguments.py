@@ -2,17 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
+from eai_mcp import formats
 from eai_mcp.calls import Effort
+from eai_mcp.chat.archive import RestoreMode
 from eai_mcp.chat.values import DEFAULT_SESSION, IfBusy, OnTimeout
 
 Name = Annotated[str, Field(max_length=128)]
+Path = Annotated[str, Field(max_length=4096)]
 Page = Annotated[int, Field(ge=1, le=500)]
 FARTHEST = 2**53
 """The largest whole number that every client's JSON can say."""
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
-CONTENT = 'text, or blocks like {"type":"text","text":…}, {"type":"image","media_type":…,"data":base64}'
+CONTENT = 'text, or blocks like {"type":"text","text":..}, {"type":"image","media_type":..,"data":base64}'
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -100,6 +103,38 @@ class ForkArguments(Arguments):
     chat_session: str
     new_session: str
     after: Annotated[int, Field(ge=0, le=FARTHEST, description="the last message to copy")] | None = None
+
+
+class ExportArguments(Arguments):
+    """For `export_chat_session_context`."""
+
+    chat_session: str = DEFAULT_SESSION
+    file_path: Path | None = Field(None, description="in the server's export folder; else inline")
+    format: formats.Written | None = None
+    offset: Annotated[int, Field(ge=0, le=FARTHEST)] = 0
+
+
+class ReplaceArguments(Arguments):
+    """For `replace_history`."""
+
+    chat_session: str = DEFAULT_SESSION
+    file_path: Path | None = None
+    content: str | list[JsonValue] | dict[str, JsonValue] | None = None
+    revision: Annotated[int, Field(ge=1, le=FARTHEST, description="a former history")] | None = None
+    format: Annotated[formats.Read, WithJsonSchema({"type": "string"})] = "auto"
+
+
+class SnapshotArguments(Arguments):
+    """For `snapshot`."""
+
+    file_path: Path
+
+
+class RestoreArguments(Arguments):
+    """For `restore`."""
+
+    file_path: Path
+    mode: RestoreMode = Field("merge", description="replace also removes all other sessions")
 
 
 class ListCatalogArguments(Arguments):

@@ -6,8 +6,9 @@ from mcp.server.lowlevel import Server
 
 import eai_mcp
 from eai_mcp.app import App
+from eai_mcp.server import moving, tools
 from eai_mcp.server.registry import ToolRegistry
-from eai_mcp.server.tools import tools
+from eai_mcp.server.sessions import Sessions
 
 INSTRUCTIONS = (
     "Chat with other AI models. talk sends a message to a named session and returns the reply; the session "
@@ -18,7 +19,8 @@ INSTRUCTIONS = (
 
 def build(app: App) -> Server[Any]:
     """A low-level server for one or many connections; all state is in `app`."""
-    registry = ToolRegistry(tools(app))
+    registry = ToolRegistry([*tools.tools(app), *moving.tools(app)])
+    sessions = Sessions(app)
     return Server(
         "eai-mcp",
         version=eai_mcp.__version__,
@@ -26,4 +28,7 @@ def build(app: App) -> Server[Any]:
         instructions=INSTRUCTIONS,
         on_list_tools=registry.on_list,
         on_call_tool=registry.on_call,
+        on_list_resources=sessions.on_list,
+        on_list_resource_templates=sessions.on_templates,
+        on_read_resource=sessions.on_read,
     )

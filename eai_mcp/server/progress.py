@@ -1,17 +1,23 @@
 """What a caller hears while a turn runs: new text at most every 100 ms, and a sign of life every 5 s.
 
+Of long work on files it is how many messages went through, each second.
+
 It is never the only carrier of the reply: clients drop progress that arrives together with the result.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import anyio
 
+from eai_mcp.app import unwrapped
 from eai_mcp.chat.heard import Followed
+from eai_mcp.formats import Tally
 
 TOGETHER_S = 0.1
 HEARTBEAT_S = 5.0
+COUNT_S = 1.0
 LONGEST_TEXT = 2000
 
 Report: TypeAlias = Callable[[float, str], Awaitable[None]]
@@ -31,6 +37,23 @@ async def follow(turn: Followed, report: Report, *, heartbeat_s: float = HEARTBE
         await report(last, text[-LONGEST_TEXT:] if text else _sign_of_life(turn, last))
         with anyio.move_on_after(TOGETHER_S):
             await turn.done.wait()
+
+
+@asynccontextmanager
+async def counted(tally: Tally, report: Report) -> AsyncIterator[None]:
+    """Report how many messages went through, while the block runs."""
+    begun = anyio.current_time()
+
+    async def tell() -> None:
+        while True:
+            await anyio.sleep(COUNT_S)
+            seconds = round(anyio.current_time() - begun, 3)
+            await report(seconds, f"{tally.messages:,} messages so far ({seconds:.0f} s)")
+
+    async with unwrapped(), anyio.create_task_group() as tasks:
+        tasks.start_soon(tell)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 def _sign_of_life(turn: Followed, seconds: float) -> str:

@@ -31,10 +31,14 @@ A = TypeVar("A", bound=Arguments)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A tool's answer twice: `structured` for programs, `texts` for those who only show text."""
+    """A tool's answer twice: `structured` for programs, `texts` for those who only show text.
+
+    `links` are resources where there is more.
+    """
 
     structured: Mapping[str, Any]
     texts: Sequence[str]
+    links: Sequence[types.ResourceLink] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class ToolRegistry:
         except Exception as error:  # noqa: BLE001  # the last place where a bug can be told in our shape
             return _failed(internal(error))
         return types.CallToolResult(
-            content=[types.TextContent(type="text", text=text) for text in answer.texts],
+            content=[*(types.TextContent(type="text", text=text) for text in answer.texts), *answer.links],
             structured_content=dict(answer.structured),
         )
 

@@ -116,6 +116,48 @@ class ForkedAnswer(TypedDict, total=False):
     forked_from: str
 
 
+class ExportAnswer(TypedDict, total=False):
+    """For `export_chat_session_context`: a file, or its `content` from an offset to `next_offset`."""
+
+    chat_session: str
+    format: str
+    file_path: str
+    size_bytes: int
+    message_count: int
+    sha256: str
+    content: str
+    next_offset: int
+
+
+class ReplacedAnswer(TypedDict, total=False):
+    """For `replace_history`; `repairs` says what was mended in what was read."""
+
+    chat_session: str
+    message_count: int
+    revision: int
+    format: str
+    repairs: list[str]
+
+
+class SnapshotAnswer(TypedDict, total=False):
+    """For `snapshot`."""
+
+    file_path: str
+    size_bytes: int
+    session_count: int
+    message_count: int
+    sha256: str
+    left_out: list[str]
+
+
+class RestoredAnswer(TypedDict, total=False):
+    """For `restore`."""
+
+    session_count: int
+    message_count: int
+    repairs: list[str]
+
+
 class EntryResult(TypedDict, total=False):
     """A row of `list_catalog`; `needs` says what is missing before it can be used."""
 

@@ -1,4 +1,8 @@
-"""JSON Schemas as a model should see them: small, and without what only a validator needs."""
+"""JSON Schemas as a model should see them: small, and without what only a validator needs.
+
+A limit that nobody meets is checked all the same, but not shown; what a caller sends too much of is told in
+the error.
+"""
 
 import functools
 from typing import Any, TypeAlias
@@ -6,11 +10,14 @@ from typing import Any, TypeAlias
 import pydantic
 
 Schema: TypeAlias = dict[str, Any]
+LARGE = 1_000_000
+"""A limit above this is there to keep us from harm, not to guide a caller."""
 
 
 def of_arguments(arguments: type[pydantic.BaseModel]) -> Schema:
     """The input schema of a tool."""
-    return _compact(arguments.model_json_schema())
+    shown: Schema = _shown(_compact(arguments.model_json_schema()))
+    return shown
 
 
 @functools.cache
@@ -27,7 +34,54 @@ def of_result(result: type) -> Schema:
     """
     schema = _compact(adapter(result).json_schema())
     lenient: Schema = _without(schema, "required", "additionalProperties")
+    for told in lenient["properties"].values():
+        _close(told)
     return lenient
+
+
+def _shown(node: Any) -> Any:
+    """The node without limits that nobody meets, and without what another of its words says already."""
+    if isinstance(node, list):
+        return [_shown(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    shown: Schema = {}
+    for key, value in node.items():
+        if key == "properties":
+            shown[key] = {name: _shown(field) for name, field in value.items()}
+        elif not _says_nothing(key, value, node):
+            shown[key] = _shown(value)
+    return shown
+
+
+def _says_nothing(key: str, value: object, node: Schema) -> bool:
+    match key:
+        case "maxLength" | "minLength" | "maxItems" | "exclusiveMaximum":
+            return True
+        case "maximum":
+            return isinstance(value, int) and value > LARGE
+        case "minimum":
+            return value == 0 and _is_open(node)
+        case "default":
+            return value in ("", 0)
+        case "additionalProperties":
+            return not value  # all our objects are closed: an unknown name is told in the error
+        case _:
+            return value == {}
+
+
+def _is_open(node: Schema) -> bool:
+    """Whether a number may be as large as anybody would like."""
+    return bool(node.get("maximum", LARGE + 1) > LARGE)
+
+
+def _close(told: Schema) -> None:
+    """Say of an object within the result no more than that it is one; of a list, what objects it has."""
+    told.pop("properties", None)
+    if told.get("items", {}).get("type") != "object":
+        told.pop("items", None)
+    for inner in told.get("items", {}).get("properties", {}).values():
+        _close(inner)
 
 
 def _compact(schema: Schema) -> Schema:

@@ -40,7 +40,7 @@ def _talking(face: "_Face") -> list[ToolSpec[Any]]:
             description=(
                 "Send a message to another AI model and get its reply, in a named chat session that "
                 "remembers. A new name makes a new session; model, prompt and chara_card (see "
-                "list_catalog) stay set for the session. If status is running, call wait_for_reply."
+                "list_catalog) stay set. If status is running, call wait_for_reply."
             ),
             arguments=arguments.TalkArguments,
             result=results.TurnAnswer,
@@ -51,8 +51,7 @@ def _talking(face: "_Face") -> list[ToolSpec[Any]]:
         ToolSpec(
             name="wait_for_reply",
             description=(
-                "Get the reply of a talk that was still running, or of any turn again. "
-                "Without turn_id: the session's latest turn."
+                "Get the reply of a talk that was still running, or of any turn again (default: the latest)."
             ),
             arguments=arguments.WaitArguments,
             result=results.TurnAnswer,
@@ -82,7 +81,7 @@ def _looking(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="get_history",
-            description="Read a session's messages, oldest first; next_after is where the next page begins.",
+            description="Read a session's messages, oldest first; next_after begins the next page.",
             arguments=arguments.GetHistoryArguments,
             result=results.HistoryAnswer,
             run=face.get_history,
@@ -90,7 +89,7 @@ def _looking(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="list_catalog",
-            description="List the models, prompts or character cards that talk can use, and which are ready.",
+            description="List the models, prompts or character cards for talk, and which are ready.",
             arguments=arguments.ListCatalogArguments,
             result=results.CatalogAnswer,
             run=face.list_catalog,

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from eai_mcp.calls import ModelRequest
-from eai_mcp.chat import histories, window
+from eai_mcp.chat import window
 from eai_mcp.chat.values import Talk
 from eai_mcp.messages import assistant, user
 from eai_mcp.providers.anthropic_messages import wire_messages
@@ -20,7 +20,7 @@ from eai_mcp.store.sqlite import SqliteStore
 from tests.chaos.children import child
 from tests.chaos.talking import WRITERS, talking
 from tests.providers.answering import model
-from tests.store.taking import claim
+from tests.store.taking import claim, unpaired
 
 ROUNDS = int(os.environ.get("EAI_MCP_TEST_ROUNDS", "25"))
 LATEST_S = 0.3
@@ -34,7 +34,7 @@ def check_file(path):
 def check_valid(entries: list[Entry]) -> None:
     """What every provider wants: the user begins, roles alternate, tool uses and results are in pairs."""
     messages = [entry.message for entry in entries]
-    histories.check_pairs(messages)
+    assert unpaired(messages) == []
     asked = ModelRequest(messages=window.shown(messages, user("next")))
     roles = [wired["role"] for wired in wire_messages(asked, model(), marked=False)]  # type: ignore[call-overload, index]  # JSON
     assert roles[0] == roles[-1] == "user"

@@ -1,19 +1,21 @@
 """Turns in short, for the tests of the chat layer: registries, what models say, stores with faults."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import anyio
 
 from eai_mcp.calls import ModelResponse
+from eai_mcp.chat.archive import Replaced
 from eai_mcp.chat.heard import Followed
 from eai_mcp.chat.keeper import RENEW_S
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Talk, TurnResult
-from eai_mcp.messages import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock
+from eai_mcp.formats import Tally
+from eai_mcp.messages import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock, line
 from eai_mcp.observe import ignore
 from eai_mcp.store.sqlite import SqliteStore
 from tests.fakes import Scripted, said
@@ -71,6 +73,18 @@ async def ask(registry: Registry, content: str | tuple[Block, ...], **fields) ->
 async def outcome(registry: Registry, turn_id: str | None = None, session: str = "default") -> TurnResult:
     """How a turn stands or ended; the latest if none is named."""
     return await registry.reply(await registry.find("", session, turn_id), 0)
+
+
+def written(messages: Sequence[Message]) -> AbstractContextManager[Iterator[bytes]]:
+    """Messages as the pieces of a file."""
+    return nullcontext(iter([f"{line(message).body}\n".encode() for message in messages] or [b"[]"]))
+
+
+async def replaced(
+    registry: Registry, session: str, messages: Sequence[Message], *, space: str = ""
+) -> Replaced:
+    """Other messages in place of a session's."""
+    return await registry.archive.replace(space, session, lambda: written(messages), tally=Tally())
 
 
 async def history(registry: Registry, session: str = "default") -> list[Message]:

@@ -11,7 +11,7 @@ from eai_mcp.messages import ToolUseBlock, Usage, assistant, user
 from eai_mcp.observe import ignore
 from eai_mcp.store import Choices, Claim, Start
 from eai_mcp.store.sqlite import SqliteStore
-from tests.chat.taking import QUICK_S, Faulty, ask, asks, begin, history, opened, outcome, uses
+from tests.chat.taking import QUICK_S, Faulty, ask, asks, begin, history, opened, outcome, replaced, uses
 from tests.fakes import Held, Scripted, said
 
 
@@ -110,9 +110,9 @@ async def test_whoever_comes_next_saves_the_end_of_a_turn(catalog, way):
             case "close":
                 await registry.close("", "work")
             case "replace":
-                assert await registry.replace("", "work", [user("x")]) == 2
+                assert (await replaced(registry, "work", [user("x")])).revision == 2
             case "revert":
-                assert await registry.revert("", "work", 1) == 2
+                assert (await registry.archive.revert("", "work", 1)).revision == 2
             case if_busy:
                 assert (await ask(registry, "b", session="work", if_busy=if_busy)).reply == "2"
 

@@ -12,7 +12,19 @@ from eai_mcp.errors import (
 )
 from eai_mcp.messages import Message, ToolUseBlock, assistant, user
 from eai_mcp.store import Choices
-from tests.chat.taking import ask, asks, begin, history, opened, outcome, process, result, texts, uses
+from tests.chat.taking import (
+    ask,
+    asks,
+    begin,
+    history,
+    opened,
+    outcome,
+    process,
+    replaced,
+    result,
+    texts,
+    uses,
+)
 from tests.fakes import Held, said
 
 USE = Message("assistant", (ToolUseBlock("u1", "look", {}),))
@@ -44,8 +56,8 @@ async def test_a_name_that_no_session_may_have_is_refused_everywhere(catalog, na
             registry.interrupt("", name),
             registry.fork("", name, "new"),
             registry.fork("", "default", name),
-            registry.replace("", name, []),
-            registry.revert("", name, 1),
+            replaced(registry, name, []),
+            registry.archive.revert("", name, 1),
             registry.begin("", Talk(content="a", session=name)),
         ):
             with pytest.raises(InvalidArgument, match=r"chat_session|new_session"):
@@ -103,7 +115,7 @@ async def test_a_fork_has_the_history_and_the_choices_and_goes_its_own_way(catal
 async def test_a_fork_may_end_at_any_message_that_leaves_the_pairs_whole(catalog):
     """Issue 4: tool pairing always valid."""
     async with opened(catalog) as (registry, _):
-        await registry.replace("", "work", [user("a"), USE, RESULT, assistant("b")])
+        await replaced(registry, "work", [user("a"), USE, RESULT, assistant("b")])
         for upto, count in ((0, 0), (1, 1), (3, 3), (4, 4)):
             row = await registry.fork("", "work", f"copy-{upto}", upto=upto)
             assert row.message_count == count
@@ -131,18 +143,18 @@ async def test_a_replaced_history_is_what_the_model_sees_and_can_be_had_back(cat
     """Issue 4: `replace_history` refused while busy and undoable."""
     async with opened(catalog, said("1"), said("2"), said("3")) as (registry, call):
         await ask(registry, "a", session="work", model="other")
-        assert await registry.replace("", "work", [user("x"), USE, RESULT]) == 2
+        assert (await replaced(registry, "work", [user("x"), USE, RESULT])).revision == 2
         done = await ask(registry, "b", session="work")
         assert done.effective.model == "other"
         assert call.requests[1].messages == (user("x"), USE, RESULT, user("b"))
-        assert await registry.revert("", "work", 1) == 3
+        assert (await registry.archive.revert("", "work", 1)).revision == 3
         await ask(registry, "c", session="work")
         assert call.requests[2].messages == (user("a"), assistant("1"), user("c"))
         for revision in (0, 9):
             with pytest.raises(NotFound, match=f"no revision {revision}"):
-                await registry.revert("", "work", revision)
+                await registry.archive.revert("", "work", revision)
         with pytest.raises(NotFound):
-            await registry.revert("", "nowhere", 1)
+            await registry.archive.revert("", "nowhere", 1)
 
 
 async def test_a_history_is_not_replaced_while_a_turn_runs(catalog):
@@ -153,39 +165,26 @@ async def test_a_history_is_not_replaced_while_a_turn_runs(catalog):
         await begin(registry, "b")
         await held.reached.wait()
         with pytest.raises(SessionBusy):
-            await registry.replace("", "default", [user("x")])
+            await replaced(registry, "default", [user("x")])
         with pytest.raises(SessionBusy):
-            await registry.revert("", "default", 1)
+            await registry.archive.revert("", "default", 1)
         assert await texts(registry) == ["a", "1"]
 
 
 async def test_a_replaced_history_drops_the_question_that_waited(catalog):
     async with opened(catalog, uses(asks()), said("ok")) as (registry, call):
         asked = await ask(registry, "a")
-        await registry.replace("", "default", [user("x")])
+        await replaced(registry, "default", [user("x")])
         assert (await registry.session("", "default")).question is None
         assert (await outcome(registry, asked.turn_id)).status == "interrupted"
         assert (await ask(registry, "b")).turn_id != asked.turn_id
         assert call.requests[1].messages == (user("x"), user("b"))
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [[USE], [USE, user("b")], [RESULT], [user("a"), RESULT], [USE, RESULT, RESULT]],
-    ids=["open at the end", "no result", "no use", "no use before", "twice"],
-)
-async def test_a_history_with_a_broken_pair_is_refused(catalog, messages):
-    """Issue 4: tool pairing always valid."""
-    async with opened(catalog) as (registry, _):
-        with pytest.raises(InvalidArgument, match="tool"):
-            await registry.replace("", "work", messages)
-        assert len(await registry.sessions("")) == 1
-
-
 async def test_a_history_is_read_in_pages_by_number_and_by_size(catalog):
     """Issue 4: `get_history` paged."""
     async with opened(catalog) as (registry, _):
-        await registry.replace("", "default", [user("x" * 1000) for _ in range(5)])
+        await replaced(registry, "default", [user("x" * 1000) for _ in range(5)])
 
         async def page(**where):
             return [entry.seq for entry in await registry.history("", "default", **where)]
@@ -219,13 +218,13 @@ async def test_spaces_are_apart(catalog):
             registry.interrupt("bob", "work"),
             registry.close("bob", "work"),
             registry.fork("bob", "work", "copy"),
-            registry.revert("bob", "work", 1),
+            registry.archive.revert("bob", "work", 1),
         ):
             with pytest.raises(NotFound):
                 await door
         assert [row.name for row in await registry.sessions("bob")] == ["default"]
         assert await registry.ensure("bob", "work")
-        await registry.replace("bob", "work", [user("b")])
+        await replaced(registry, "work", [user("b")], space="bob")
         assert await texts(registry, "default") == []
         other = await registry.begin("bob", Talk(content="c", session="work", request_id="r1"))
         assert (await registry.reply(other, 5)).reply == "bob's"

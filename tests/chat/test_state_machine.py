@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,15 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from eai_mcp.calls import Emit, ModelRequest, ModelResponse, TextDelta
 from eai_mcp.catalog.catalog import Catalog
-from eai_mcp.chat.histories import check_pairs
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
 from eai_mcp.errors import EaiError, StorageUnavailable, Unavailable
 from eai_mcp.messages import Message, TextBlock, assistant, user
 from eai_mcp.store.sqlite import SqliteStore
-from tests.chat.taking import asks, result, uses
+from tests.chat.taking import asks, replaced, result, uses
 from tests.conftest import FILES
 from tests.fakes import said
+from tests.store.taking import unpaired
 
 NAMES = st.sampled_from([DEFAULT_SESSION, "work", "play"])
 WITHDRAWN = result("q1", "there is no answer: the question was withdrawn", failed=True)
@@ -91,7 +92,7 @@ class Machine(RuleBasedStateMachine):
         self.running.__exit__(None, None, None)
 
     async def call(self, request: ModelRequest, emit: Emit) -> ModelResponse:
-        check_pairs(request.messages)
+        assert unpaired(request.messages) == []
         step = self.step
         if isinstance(step, ModelResponse):
             return step
@@ -218,7 +219,7 @@ class Machine(RuleBasedStateMachine):
 
         async def put() -> int | EaiError:
             try:
-                return await self.registry.replace("", name, messages)
+                return (await replaced(self.registry, name, messages)).revision
             except EaiError as error:
                 return error
 
@@ -301,7 +302,7 @@ class Machine(RuleBasedStateMachine):
         seen = self.portal.call(look)
         assert seen == {name: (each.status, each.history) for name, each in self.expected.items()}
         for _, history in seen.values():
-            check_pairs(history)
+            assert unpaired(history) == []
 
     def is_running(self, name: str) -> bool:
         return name in self.expected and bool(self.expected[name].running)
@@ -340,6 +341,8 @@ async def process(machine: Machine) -> AsyncIterator[Registry]:
 class InMemory(Machine):
     on_file = False
 
+
+pytestmark = pytest.mark.timeout(90)
 
 SETTINGS = settings(
     max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)

@@ -305,11 +305,15 @@ async def test_the_published_tools_are_these(connected):
     assert {tool.name: " ".join(tool.input_schema["properties"]) for tool in tools} == {
         "close_session": "chat_session",
         "ensure_session": "chat_session",
+        "export_chat_session_context": "chat_session file_path format offset",
         "fork_session": "chat_session new_session after",
         "get_history": "chat_session after limit offset",
         "interrupt": "chat_session turn_id",
         "list_catalog": "kind filter",
         "list_sessions": "prefix cursor limit",
+        "replace_history": "chat_session file_path content revision format",
+        "restore": "file_path mode",
+        "snapshot": "file_path",
         "talk": "content chat_session mode model prompt system chara_card metadata pty_session_id timeout_ms "
         "on_timeout if_busy request_id temperature top_p top_k min_p max_tokens repetition_penalty "
         "frequency_penalty presence_penalty stop_sequences seed anthropic_beta reasoning_effort",

@@ -1,0 +1,301 @@
+"""Histories into files, and back: exported, replaced, reverted; all sessions at once as a snapshot.
+
+What is long is done in threads, a message at a time, and nothing of it changes a session before all of it was
+read and checked.
+"""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from eai_mcp import formats, messages
+from eai_mcp.chat import names
+from eai_mcp.chat.lines import Key
+from eai_mcp.chat.values import DEFAULT_SESSION
+from eai_mcp.errors import AlreadyExists, ImportInvalid, InvalidArgument, NotFound
+from eai_mcp.formats import Head, Tally
+from eai_mcp.formats.spool import Run, Spool
+from eai_mcp.messages import Line
+from eai_mcp.store import Choices, Put, SessionRow, Store
+
+if TYPE_CHECKING:
+    from eai_mcp.formats.intake import Imported, Means
+
+T = TypeVar("T")
+Found: TypeAlias = Iterator[tuple[SessionRow, Iterator[Line]]]
+Take: TypeAlias = Callable[[Iterator[bytes]], T]
+"""What becomes of the pieces of a file; it is called in a thread."""
+Source: TypeAlias = Callable[[], AbstractContextManager[Iterator[bytes]]]
+"""Opens the pieces of a file, in a thread."""
+RestoreMode: TypeAlias = Literal["merge", "replace"]
+
+LIMITS = formats.Limits()
+AT_ONCE = 2
+"""Files that are written, or read, at the same time; each keeps a core and a connection busy."""
+_CHOICES = tuple(field.name for field in fields(Choices))
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A history that took the place of another; `format` is the one that it was read in."""
+
+    session: str
+    message_count: int
+    revision: int
+    format: str = ""
+    repairs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How many sessions and messages a snapshot has; `left_out` says what it could not hold."""
+
+    session_count: int
+    message_count: int
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """How many sessions and messages were put in place; `repairs` says what was mended on the way."""
+
+    session_count: int
+    message_count: int
+    repairs: tuple[str, ...] = ()
+
+
+class Archive:
+    """Moves histories between the store and files. `save` sees that what ended in a session is kept.
+
+    A `tally` can be looked at meanwhile, to tell how far it is.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        save: Callable[[Key], Awaitable[None]],
+        limits: formats.Limits = LIMITS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._save = save
+        self._limits = limits
+        self._now = now
+        self._writing = anyio.CapacityLimiter(AT_ONCE)
+        self._reading = anyio.CapacityLimiter(AT_ONCE)
+
+    async def export(
+        self,
+        space: str,
+        session: str,
+        form: formats.Written,
+        take: Take[T],
+        *,
+        tally: Tally,
+        packed: bool = False,
+    ) -> T:
+        """Hand a session's history in a format to `take`, packed with gzip if wished.
+
+        The turn that runs in it is not in it yet.
+
+        Raises:
+            NotFound: No such session.
+        """
+        from eai_mcp.formats import (
+            writing,
+        )  # the formats cost start-up time, and many servers never need them
+
+        name = names.checked(session)
+        await self._prepare(space, name)
+
+        def taken(found: Found) -> T:
+            row, lines = next(found)
+            pieces = writing.session(form, _head(row), lines, tally)
+            return take(writing.gzipped(pieces) if packed else pieces)
+
+        async with self._writing:
+            return await self._store.scan(space, taken, name=name)
+
+    async def replace(
+        self, space: str, session: str, source: Source, form: formats.Read = "auto", *, tally: Tally
+    ) -> Replaced:
+        """Put the history that `source` has in place of a session's; the former one is kept by its revision.
+
+        A session that is made by it remembers the model, prompt and card that the file names; one that was
+        there goes on with its own.
+
+        Raises:
+            ImportInvalid, LimitExceeded: It cannot be read; nothing was changed.
+            SessionBusy: A turn is running in the session.
+        """
+        from eai_mcp.formats import reading
+
+        name = names.checked(session)
+        await self._prepare(space, name)
+        with Spool() as spool:
+            means = self._means(spool, tally)
+            read = await self._read(source, lambda pieces: reading.session(pieces, form, means))
+            revision = await self._put(space, name, read)
+        return Replaced(name, read.message_count, revision, read.format, read.repairs)
+
+    async def revert(self, space: str, session: str, revision: int) -> Replaced:
+        """Put a former history in place of the present one, which is kept by its revision in turn.
+
+        Raises:
+            NotFound: No such session, or its revision is not kept.
+            SessionBusy: A turn is running in it.
+        """
+        name = names.checked(session)
+        await self._prepare(space, name)
+        with Spool() as spool:
+            tally = Tally()
+
+            def keep(found: Found) -> Run:
+                for line in next(found)[1]:
+                    spool.add(line)
+                    tally.add()
+                return spool.since(0)
+
+            async with self._writing:
+                lines = await self._store.scan(space, keep, name=name, revision=revision)
+            (new,) = await self._store.put(space, [Put(name=name, lines=lines, writing="replace")])
+        return Replaced(name, tally.messages, new)
+
+    async def snapshot(self, space: str, take: Take[T], *, tally: Tally) -> tuple[Copied, T]:
+        """Hand all sessions, as they are at one moment, to `take`.
+
+        Turns that run, and questions that wait, are not in it.
+        """
+        from eai_mcp.formats import writing
+
+        await self._prepare(space, DEFAULT_SESSION)
+        left_out: list[str] = []
+        count = 0
+
+        def sessions(found: Found) -> Iterator[tuple[Head, int, Iterable[Line]]]:
+            nonlocal count
+            for row, lines in found:
+                count += 1
+                if row.running or row.question:
+                    what = "the turn that runs in it" if row.running else "the question that waits in it"
+                    left_out.append(f"session {row.name!r}: {what} was left out")
+                yield _head(row), row.message_count, lines
+
+        def taken(found: Found) -> T:
+            return take(writing.snapshot(sessions(found), tally))
+
+        async with self._writing:
+            result = await self._store.scan(space, taken)
+        return Copied(count, tally.messages, tuple(left_out)), result
+
+    async def restore(
+        self, space: str, source: Source, mode: RestoreMode = "merge", *, tally: Tally
+    ) -> Restored:
+        """Put all sessions of a snapshot in place, or none: `replace` removes every other session as well.
+
+        A history that was there is kept by its revision, unless its session is removed.
+
+        Raises:
+            ImportInvalid, LimitExceeded: It cannot be read; nothing was changed.
+            SessionBusy: A turn is running in one of the sessions that would change.
+        """
+        from eai_mcp.formats import snapshots
+
+        with Spool() as spool:
+            means = self._means(spool, tally)
+            found = await self._read(source, lambda pieces: snapshots.sessions(pieces, means))
+            named, repairs = _named(found)
+            for name in named:
+                await self._save((space, name))
+            puts = [
+                Put(
+                    name=name,
+                    lines=read.lines,
+                    choices=None if read.format == "eai" else _choices(read.head),
+                    usage=None if read.format == "eai" else read.head.usage,
+                    updated_at=read.head.updated_at or None,
+                )
+                for name, read in named.items()
+            ]
+            await self._store.put(space, puts, only=mode == "replace")
+        await self._prepare(space, DEFAULT_SESSION)
+        return Restored(len(puts), tally.messages, repairs)
+
+    def _means(self, spool: Spool, tally: Tally) -> "Means":
+        from eai_mcp.formats.intake import Means
+
+        return Means(spool=spool, limits=self._limits, tally=tally, now=self._now())
+
+    async def _prepare(self, space: str, name: str) -> None:
+        if name == DEFAULT_SESSION:
+            await self._store.ensure(space, name)
+        await self._save((space, name))
+
+    async def _read(self, source: Source, read: Callable[[Iterator[bytes]], T]) -> T:
+        def work() -> T:
+            with source() as pieces:
+                return read(pieces)
+
+        return await anyio.to_thread.run_sync(work, limiter=self._reading)
+
+    async def _put(self, space: str, name: str, read: "Imported") -> int:
+        new = Put(
+            name=name,
+            lines=read.lines,
+            writing="new",
+            choices=_choices(read.head),
+            usage=read.head.usage,
+        )
+        old = replace(new, writing="replace", choices=None, usage=None)
+        while True:  # it may come or go meanwhile
+            put = old if await self._store.row(space, name) else new
+            try:
+                (revision,) = await self._store.put(space, [put])
+            except (AlreadyExists, NotFound):
+                continue
+            return revision
+
+
+def _head(row: SessionRow) -> Head:
+    choices = {name: str(choice) for name, choice in messages.told(row.choices).items()}
+    return Head(session=row.name, updated_at=row.updated_at, choices=choices, usage=row.usage)
+
+
+def _choices(head: Head) -> Choices:
+    """What of the choices we know; another version may know more."""
+    return Choices(**{name: head.choices[name] for name in _CHOICES if name in head.choices})
+
+
+def _named(found: Iterable["Imported"]) -> tuple[dict[str, "Imported"], tuple[str, ...]]:
+    """The sessions of a snapshot by names that sessions may have, and what had to be mended.
+
+    Raises:
+        ImportInvalid: Two have the same name.
+    """
+    named: dict[str, Imported] = {}
+    repairs: list[str] = []
+    for read in found:
+        said = read.head.session
+        name = _fitting(said)
+        if name != said:
+            repairs.append(f"session {said[:128]!r} is now {name!r}")
+        if name in named:
+            raise ImportInvalid(f"the snapshot has two sessions named {name!r}")
+        named[name] = read
+        repairs += [f"session {name!r}: {repair}" for repair in read.repairs]
+    return named, tuple(repairs)
+
+
+def _fitting(said: str) -> str:
+    """The name, with `_` for what no name of ours may hold."""
+    try:
+        return names.checked(said)
+    except InvalidArgument:
+        return re.sub(r"[^A-Za-z0-9._:@+-]", "_", said)[: names.LONGEST].strip(".") or "_"

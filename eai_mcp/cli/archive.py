@@ -1,0 +1,154 @@
+"""`eai-mcp export`, `import`, `snapshot` and `restore`: histories into files, and back.
+
+What was done is told on standard output, or on standard error where the file itself goes there.
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.from_thread
+
+from eai_mcp import app
+from eai_mcp.chat.archive import Archive
+from eai_mcp.cli import logs, parser, screen, typed
+from eai_mcp.errors import ConfigError
+from eai_mcp.formats import Tally, files, outlets, writing
+from eai_mcp.formats.outlets import Pieces, Saved
+
+STANDARD = "-"
+TELL_S = 1.0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write one session's history."""
+
+    async def work(archive: Archive, tally: Tally) -> int:
+        form = options.format or writing.form_of(options.file)
+        packed = options.file != STANDARD and writing.is_packed(form, options.file)
+        saved = await archive.export(
+            "", options.session, form, _sink(options.file), tally=tally, packed=packed
+        )
+        _done(options.file, f"{tally.messages:,} messages of {options.session} as {form}", saved)
+        return 0
+
+    return _run(options, work)
+
+
+def import_(options: argparse.Namespace) -> int:
+    """Put a file's history in place of a session's."""
+
+    async def work(archive: Archive, tally: Tally) -> int:
+        done = await archive.replace(
+            "", options.session, lambda: _source(options.file), options.format, tally=tally
+        )
+        for repair in done.repairs:
+            screen.tell(f"eai-mcp: {repair}")
+        screen.show(
+            f"{done.session}: {done.message_count:,} messages, read as {done.format}; "
+            f"revision {done.revision}\n"
+        )
+        return 0
+
+    return _run(options, work)
+
+
+def snapshot(options: argparse.Namespace) -> int:
+    """Write all sessions to one file."""
+
+    async def work(archive: Archive, tally: Tally) -> int:
+        copied, saved = await archive.snapshot("", _sink(options.file), tally=tally)
+        for what in copied.left_out:
+            screen.tell(f"eai-mcp: {what}")
+        _done(options.file, f"{copied.session_count:,} sessions, {copied.message_count:,} messages", saved)
+        return 0
+
+    return _run(options, work)
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Bring all sessions of a snapshot back."""
+
+    async def work(archive: Archive, tally: Tally) -> int:
+        done = await archive.restore("", lambda: _source(options.file), options.mode, tally=tally)
+        for repair in done.repairs:
+            screen.tell(f"eai-mcp: {repair}")
+        screen.show(f"{done.session_count:,} sessions, {done.message_count:,} messages restored\n")
+        return 0
+
+    return _run(options, work)
+
+
+def _run(options: argparse.Namespace, work: Callable[[Archive, Tally], Awaitable[int]]) -> int:
+    logs.to_stderr(options.log_level)
+
+    async def opened() -> int:
+        tally = Tally(anyio.from_thread.check_cancelled)
+        async with app.opened(parser.chosen_settings(options)) as parts, _told(tally):
+            return await work(parts.registry.archive, tally)
+
+    return anyio.run(opened)
+
+
+@asynccontextmanager
+async def _told(tally: Tally) -> AsyncIterator[None]:
+    """Tell each second how many messages went through, while the block runs."""
+
+    async def tell() -> None:
+        while True:
+            await anyio.sleep(TELL_S)
+            screen.tell(f"{tally.messages:,} messages so far")
+
+    async with app.unwrapped(), anyio.create_task_group() as tasks:
+        tasks.start_soon(tell)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def _done(file: str, what: str, saved: Saved) -> None:
+    line = f"{what}: {saved.size_bytes:,} bytes, sha256 {saved.sha256}"
+    if file == STANDARD:
+        screen.tell(line)
+    else:
+        screen.show(f"{line}, in {saved.path}\n")
+
+
+def _sink(file: str) -> Callable[[Pieces], Saved]:
+    if file != STANDARD:
+        return outlets.saving(*files.anywhere(Path(file)))
+    return _to_stdout
+
+
+def _to_stdout(pieces: Pieces) -> Saved:
+    if sys.stdout is None:
+        raise BrokenPipeError
+    stream = sys.stdout.buffer
+    if stream.isatty():
+        raise ConfigError("standard output is a terminal; name a file")
+    size, digest = 0, hashlib.sha256()
+    for piece in pieces:
+        stream.write(piece)
+        size += len(piece)
+        digest.update(piece)
+    stream.flush()
+    return Saved(Path(STANDARD), size, digest.hexdigest())
+
+
+def _source(file: str) -> AbstractContextManager[Iterator[bytes]]:
+    if file != STANDARD:
+        folder, name = files.anywhere(Path(file))
+        return folder.reading(name)
+    return _stdin()
+
+
+@contextmanager
+def _stdin() -> Iterator[Iterator[bytes]]:
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed, and it is where the file should come from")
+    descriptor = sys.stdin.fileno()
+    # Not read in this thread: it would go on waiting for more when it is stopped by hand.
+    yield iter(lambda: anyio.from_thread.run(typed.read, descriptor), b"")

@@ -1,0 +1,209 @@
+"""The tools that move histories: into files and answers, and back."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import anyio.from_thread
+import mcp_types as types
+from pydantic import JsonValue
+
+from eai_mcp.app import App
+from eai_mcp.errors import InvalidArgument
+from eai_mcp.formats import Tally, Written, outlets
+from eai_mcp.server import answers, arguments, progress, results, sessions
+from eai_mcp.server.registry import Answer, Request, ToolSpec
+
+LONGEST_EXCERPT = 64 * 1024
+"""Characters of an export in one answer: more of it, some clients would not show to their model."""
+MOST_TOLD = 100
+"""Sentences about a file in one answer: a snapshot may have something to tell of each session."""
+
+READ_ONLY = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
+LOCAL = types.ToolAnnotations(open_world_hint=False)
+
+
+def tools(app: App) -> list[ToolSpec[Any]]:
+    """Every one of them, bound to the open parts."""
+    face = _Moving(app)
+    return [
+        ToolSpec(
+            name="export_chat_session_context",
+            description="Write a session's history to a file, or return it (next_offset: there is more).",
+            arguments=arguments.ExportArguments,
+            result=results.ExportAnswer,
+            run=face.export,
+            annotations=types.ToolAnnotations(destructive_hint=False, open_world_hint=False),
+        ),
+        ToolSpec(
+            name="replace_history",
+            description="Replace a session's history by a file, by content, or by its former revision.",
+            arguments=arguments.ReplaceArguments,
+            result=results.ReplacedAnswer,
+            run=face.replace,
+            annotations=LOCAL,
+        ),
+        ToolSpec(
+            name="snapshot",
+            description="Write all sessions to one file.",
+            arguments=arguments.SnapshotArguments,
+            result=results.SnapshotAnswer,
+            run=face.snapshot,
+            annotations=types.ToolAnnotations(destructive_hint=False, open_world_hint=False),
+        ),
+        ToolSpec(
+            name="restore",
+            description="Bring back all sessions of a snapshot, or none.",
+            arguments=arguments.RestoreArguments,
+            result=results.RestoredAnswer,
+            run=face.restore,
+            annotations=LOCAL,
+        ),
+    ]
+
+
+class _Moving:
+    """The tools' handlers."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._archive = app.registry.archive
+
+    async def export(self, given: arguments.ExportArguments, request: Request) -> Answer:
+        if given.file_path is None:
+            return await self._excerpt(given, given.format or "eai-mcp", request)
+        if given.offset:
+            raise InvalidArgument("offset is for an export without file_path", field="offset")
+        from eai_mcp.formats import writing
+
+        form = given.format or writing.form_of(given.file_path)
+        tally = _tally()
+        async with progress.counted(tally, request.report):
+            saved = await self._archive.export(
+                request.space,
+                given.chat_session,
+                form,
+                outlets.saving(self._app.exports(request.space), given.file_path),
+                tally=tally,
+                packed=writing.is_packed(form, given.file_path),
+            )
+        told: results.ExportAnswer = {
+            "chat_session": given.chat_session,
+            "format": form,
+            "file_path": str(saved.path),
+            "size_bytes": saved.size_bytes,
+            "message_count": tally.messages,
+            "sha256": saved.sha256,
+        }
+        return answers.whole(told)
+
+    async def _excerpt(self, given: arguments.ExportArguments, form: Written, request: Request) -> Answer:
+        tally = _tally()
+        async with progress.counted(tally, request.report):
+            found = await self._archive.export(
+                request.space,
+                given.chat_session,
+                form,
+                outlets.excerpt(given.offset, LONGEST_EXCERPT),
+                tally=tally,
+            )
+        told: results.ExportAnswer = {
+            "chat_session": given.chat_session,
+            "format": form,
+            "content": found.text,
+            "size_bytes": found.size_bytes,
+            "message_count": tally.messages,
+            "sha256": found.sha256,
+        }
+        if found.next_offset is not None:
+            told["next_offset"] = found.next_offset
+        handle = {name: value for name, value in told.items() if name != "content"}
+        return Answer(told, [found.text, answers.compact(handle)], [sessions.link(given.chat_session)])
+
+    async def replace(self, given: arguments.ReplaceArguments, request: Request) -> Answer:
+        named = [name for name in ("file_path", "content", "revision") if getattr(given, name) is not None]
+        if len(named) != 1:
+            raise InvalidArgument(
+                f"name one of file_path, content and revision, not {' and '.join(named) or 'none'}",
+                field=named[1] if named else "content",
+            )
+        if given.revision is not None:
+            done = await self._archive.revert(request.space, given.chat_session, given.revision)
+        else:
+            tally = _tally()
+            async with progress.counted(tally, request.report):
+                done = await self._archive.replace(
+                    request.space,
+                    given.chat_session,
+                    lambda: self._source(given, request.space),
+                    given.format,
+                    tally=tally,
+                )
+        told: results.ReplacedAnswer = {
+            "chat_session": done.session,
+            "message_count": done.message_count,
+            "revision": done.revision,
+        }
+        if done.format:
+            told["format"] = done.format
+            told["repairs"] = _first(done.repairs)
+        return answers.whole(told)
+
+    async def snapshot(self, given: arguments.SnapshotArguments, request: Request) -> Answer:
+        tally = _tally()
+        async with progress.counted(tally, request.report):
+            copied, saved = await self._archive.snapshot(
+                request.space, outlets.saving(self._app.exports(request.space), given.file_path), tally=tally
+            )
+        told: results.SnapshotAnswer = {
+            "file_path": str(saved.path),
+            "size_bytes": saved.size_bytes,
+            "session_count": copied.session_count,
+            "message_count": copied.message_count,
+            "sha256": saved.sha256,
+            "left_out": _first(copied.left_out),
+        }
+        return answers.whole(told)
+
+    async def restore(self, given: arguments.RestoreArguments, request: Request) -> Answer:
+        folder = self._app.exports(request.space)
+        tally = _tally()
+        async with progress.counted(tally, request.report):
+            done = await self._archive.restore(
+                request.space, lambda: folder.reading(given.file_path), given.mode, tally=tally
+            )
+        told: results.RestoredAnswer = {
+            "session_count": done.session_count,
+            "message_count": done.message_count,
+            "repairs": _first(done.repairs),
+        }
+        return answers.whole(told)
+
+    def _source(
+        self, given: arguments.ReplaceArguments, space: str
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        if given.file_path is not None:
+            return self._app.exports(space).reading(given.file_path)
+        return nullcontext(iter([_bytes(given.content)]))
+
+
+def _first(sentences: Sequence[str]) -> list[str]:
+    """As many as one answer tells, and how many more there are."""
+    more = len(sentences) - MOST_TOLD
+    return [*sentences[:MOST_TOLD], *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def _tally() -> Tally:
+    """Counts, and stops the thread whose caller has gone."""
+    return Tally(anyio.from_thread.check_cancelled)
+
+
+def _bytes(content: JsonValue) -> bytes:
+    text = content if isinstance(content, str) else json.dumps(content)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"content is not valid Unicode: a lone surrogate at character {error.start}", field="content"
+        ) from error
