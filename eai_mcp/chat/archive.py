@@ -36,6 +36,8 @@ Source: TypeAlias = Callable[[], AbstractContextManager[Iterator[bytes]]]
 RestoreMode: TypeAlias = Literal["merge", "replace"]
 
 LIMITS = formats.Limits()
+LOOK_AGAIN_S = 0.1
+PAGE = 500
 AT_ONCE = 2
 """Files that are written, or read, at the same time; each keeps a core and a connection busy."""
 _CHOICES = tuple(field.name for field in fields(Choices))
@@ -168,14 +170,20 @@ class Archive:
             (new,) = await self._store.put(space, [Put(name=name, lines=lines, writing="replace")])
         return Replaced(name, tally.messages, new)
 
-    async def snapshot(self, space: str, take: Take[T], *, tally: Tally) -> tuple[Copied, T]:
+    async def snapshot(
+        self, space: str, take: Take[T], *, tally: Tally, wait_s: float = 0.0
+    ) -> tuple[Copied, T]:
         """Hand all sessions, as they are at one moment, to `take`.
 
-        Turns that run, and questions that wait, are not in it.
+        Turns that run, and questions that wait, are not in it: for the turns, it waits `wait_s` seconds.
         """
         from eai_mcp.formats import writing
 
         await self._prepare(space, DEFAULT_SESSION)
+        with anyio.move_on_after(wait_s):
+            while wait_s and not await self._is_idle(space):
+                with anyio.move_on_after(LOOK_AGAIN_S):  # the bus tells nothing of our own turns
+                    await self._store.bus.changed()
         left_out: list[str] = []
         count = 0
 
@@ -232,6 +240,15 @@ class Archive:
         from eai_mcp.formats.intake import Means
 
         return Means(spool=spool, limits=self._limits, tally=tally, now=self._now())
+
+    async def _is_idle(self, space: str) -> bool:
+        """Whether no turn runs in any session."""
+        after = ""
+        while rows := await self._store.list(space, after=after, limit=PAGE):
+            if any(row.running for row in rows):
+                return False
+            after = rows[-1].name
+        return True
 
     async def _prepare(self, space: str, name: str) -> None:
         if name == DEFAULT_SESSION:

@@ -61,7 +61,7 @@ def snapshot(options: argparse.Namespace) -> int:
     """Write all sessions to one file."""
 
     async def work(archive: Archive, tally: Tally) -> int:
-        copied, saved = await archive.snapshot("", _sink(options.file), tally=tally)
+        copied, saved = await archive.snapshot("", _sink(options.file), tally=tally, wait_s=options.wait)
         for what in copied.left_out:
             screen.tell(f"eai-mcp: {what}")
         _done(options.file, f"{copied.session_count:,} sessions, {copied.message_count:,} messages", saved)

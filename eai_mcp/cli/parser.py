@@ -166,6 +166,9 @@ def _archive(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     made.add_argument("--format", choices=get_args(formats.Read), default="auto")
     made = _command(commands, "snapshot", "archive:snapshot", "write all sessions to one file")
     made.add_argument("file", metavar="FILE", help="- writes to standard output")
+    made.add_argument(
+        "--wait", type=seconds, default=0.0, metavar="SECONDS", help="wait for turns that run (default 0)"
+    )
     made = _command(commands, "restore", "archive:restore", "bring back all sessions of a snapshot, or none")
     made.add_argument("file", metavar="FILE", help="- reads standard input")
     mode = made.add_mutually_exclusive_group()

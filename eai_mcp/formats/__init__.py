@@ -50,7 +50,7 @@ class Limits:
     element: int = 64 * MIB
     values: int = 1_000_000
     depth: int = 140
-    messages: int = 2_000_000
+    messages: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,7 @@ class SnapshotArguments(Arguments):
     """For `snapshot`."""
 
     file_path: Path
+    timeout_ms: Milliseconds = Field(0, description="waits for running turns")
 
 
 class RestoreArguments(Arguments):

@@ -20,7 +20,6 @@ LONGEST_EXCERPT = 64 * 1024
 MOST_TOLD = 100
 """Sentences about a file in one answer: a snapshot may have something to tell of each session."""
 
-READ_ONLY = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
 LOCAL = types.ToolAnnotations(open_world_hint=False)
 
 
@@ -154,7 +153,10 @@ class _Moving:
         tally = _tally()
         async with progress.counted(tally, request.report):
             copied, saved = await self._archive.snapshot(
-                request.space, outlets.saving(self._app.exports(request.space), given.file_path), tally=tally
+                request.space,
+                outlets.saving(self._app.exports(request.space), given.file_path),
+                tally=tally,
+                wait_s=given.timeout_ms / 1000,
             )
         told: results.SnapshotAnswer = {
             "file_path": str(saved.path),

@@ -73,7 +73,7 @@ def _looking(face: "_Face") -> list[ToolSpec[Any]]:
     return [
         ToolSpec(
             name="list_sessions",
-            description="List the chat sessions with their size, model and whether one is busy.",
+            description="List the chat sessions: size, model, whether busy.",
             arguments=arguments.ListSessionsArguments,
             result=results.SessionsAnswer,
             run=face.list_sessions,
@@ -102,7 +102,7 @@ def _keeping(face: "_Face") -> list[ToolSpec[Any]]:
     return [
         ToolSpec(
             name="ensure_session",
-            description="Make an empty session if there is none of that name.",
+            description="Make an empty session if there is none.",
             arguments=arguments.SessionArguments,
             result=results.EnsuredAnswer,
             run=face.ensure_session,
@@ -110,7 +110,7 @@ def _keeping(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="close_session",
-            description="Delete a session with all that was said in it.",
+            description="Delete a session with its history.",
             arguments=arguments.SessionArguments,
             result=results.ClosedAnswer,
             run=face.close_session,
@@ -118,7 +118,7 @@ def _keeping(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="fork_session",
-            description="Copy a session, whole or up to a message, to go on in another direction.",
+            description="Copy a session, whole or up to a message.",
             arguments=arguments.ForkArguments,
             result=results.ForkedAnswer,
             run=face.fork_session,

@@ -225,6 +225,29 @@ async def test_what_a_snapshot_cannot_hold_is_told(catalog):
         assert [came.lines for came in moving.read_all(data)] == [[], [], []]
 
 
+async def test_a_snapshot_can_wait_for_turns_that_run(catalog):
+    """What the original does before a snapshot: it waits until all is idle, up to a limit."""
+    held = Held()
+    async with opened(catalog, held) as (registry, _):
+        turn = await begin(registry, "b", session="runs")
+        await held.reached.wait()
+        told, _ = await registry.archive.snapshot("", whole, tally=Tally(), wait_s=0.01)
+        assert told.left_out == ("session 'runs': the turn that runs in it was left out",)
+        async with anyio.create_task_group() as tasks:
+            results = []
+
+            async def copy():
+                results.append(await registry.archive.snapshot("", whole, tally=Tally(), wait_s=5))
+
+            tasks.start_soon(copy)
+            await anyio.wait_all_tasks_blocked()
+            held.let_go.set()
+            await registry.reply(turn, 5)
+        ((told, data),) = results
+        assert (told.left_out, told.message_count) == ((), 2)
+        assert [came.messages for came in moving.read_all(data)] == [[], [user("b"), assistant("done")]]
+
+
 async def test_names_that_no_session_may_have_are_mended_or_refused(catalog):
     odd = moving.snapshot(
         (Head(session="my work/ü"), []), (Head(session=""), []), (Head(session="x" * 200), [])
