@@ -347,6 +347,8 @@ class Store(Protocol):
         Raises:
             AlreadyExists, NotFound: A session is, or is not, there.
             SessionBusy: A turn is running in one of them, or in one to be removed.
+            Conflict: Another history is being put in place of one of them; or, which takes a moment where
+                they are large, one was made, closed and made again, or replaced meanwhile.
         """
         ...
 

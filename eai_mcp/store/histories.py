@@ -4,13 +4,23 @@ Each function is one step inside a transaction.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from eai_mcp import messages
-from eai_mcp.errors import AlreadyExists, InvalidArgument, NotFound
+from eai_mcp.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from eai_mcp.messages import Line
-from eai_mcp.store import REVISIONS_KEPT, Entry, Put, SessionRow, rows, turns
+from eai_mcp.store import REVISIONS_KEPT, Entry, Put, SessionRow, hidden, rows, turns
+from eai_mcp.store.hidden import Room, Target
 from eai_mcp.store.recent import Recent
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The revisions that were put, and whether all that is no longer kept was deleted with it."""
+
+    revisions: tuple[int, ...]
+    is_tidy: bool
 
 
 def loaded(
@@ -94,15 +104,89 @@ def claimed(connection: sqlite3.Connection, space: str, name: str | None) -> lis
 
 
 def put(
-    connection: sqlite3.Connection, space: str, puts: Sequence[Put], now: float, *, only: bool
-) -> tuple[int, ...]:
-    """Write whole histories and return their revisions."""
+    connection: sqlite3.Connection, space: str, puts: Sequence[Put], now: float, *, only: bool, most: int
+) -> Written:
+    """Write whole histories. Of what is no longer kept, about `most` rows are deleted at once."""
     if only:
         _keep_only(connection, space, {each.name for each in puts}, now)
     made = [_made(connection, space, each, now) for each in puts]
-    return tuple(
+    revisions = tuple(
         _filled(connection, space, each, now, is_new=is_new) for each, is_new in zip(puts, made, strict=True)
     )
+    room = Room(most)
+    is_tidy = all(_tidied(connection, space, each.name, room) for each in puts)
+    return Written(revisions, hidden.emptied(connection, room) and is_tidy)
+
+
+def targets(
+    connection: sqlite3.Connection, space: str, puts: Sequence[Put], now: float, *, only: bool
+) -> list[sqlite3.Row | None]:
+    """The sessions that histories will be written to, None for one to be made; see that they may be.
+
+    Raises:
+        AlreadyExists, NotFound, SessionBusy: As `put` would.
+    """
+    if only:
+        _others(connection, space, {each.name for each in puts}, now)
+    return [_allowed(connection, space, each, now) for each in puts]
+
+
+def is_in_the_way(
+    connection: sqlite3.Connection, space: str, names: Sequence[str], is_at_work: Callable[[str], bool]
+) -> bool:
+    """The same as in `hidden`, for sessions by their names."""
+    return hidden.is_in_the_way(connection, rows.some(connection, space, *names), is_at_work)
+
+
+def check_place(
+    connection: sqlite3.Connection, space: str, each: Put, record: str, target: Target, now: float
+) -> sqlite3.Row | None:
+    """The session that a staged history is for, None for one to be made, if nothing came in between.
+
+    Raises:
+        AlreadyExists, NotFound, SessionBusy: As `put` would.
+        Conflict: Its session is another one now, or has another history.
+    """
+    session = _allowed(connection, space, each, now)
+    is_as_it_was = (
+        session is None if target.is_new else session is not None and session["id"] == target.session
+    )
+    if not is_as_it_was or not hidden.is_in_place(connection, record, space, target):
+        raise Conflict(
+            f"session {each.name!r} has changed while its history was being written; try again",
+            retryable=True,
+            chat_session=each.name,
+        )
+    return session
+
+
+def placed(
+    connection: sqlite3.Connection,
+    space: str,
+    puts: Sequence[Put],
+    targets: Sequence[Target],
+    counts: Sequence[int],
+    now: float,
+    *,
+    record: str,
+    only: bool,
+) -> tuple[int, ...]:
+    """Let whole histories be seen that were staged, each of so many messages; returns their revisions."""
+    if only:
+        _keep_only(connection, space, {each.name for each in puts}, now)
+    for each, target, count in zip(puts, targets, counts, strict=True):
+        session = check_place(connection, space, each, record, target, now)
+        if session is None:
+            hidden.shown(connection, target, space, each.name)
+            session = rows.known(connection, space, each.name)
+        _turned(connection, session, each, now, target=target, count=count)
+    hidden.ended(connection, record)
+    return tuple(target.revision for target in targets)
+
+
+def tidied(connection: sqlite3.Connection, space: str, name: str, most: int) -> bool:
+    """Delete about `most` rows of a session's histories that are no longer kept; whether none remains."""
+    return _tidied(connection, space, name, Room(most))
 
 
 def forked(
@@ -128,17 +212,20 @@ def forked(
     return rows.known(connection, space, new)
 
 
-def deleted(connection: sqlite3.Connection, space: str, name: str, now: float) -> bool:
-    """Remove a session with all that belongs to it."""
+def deleted(
+    connection: sqlite3.Connection, space: str, name: str, now: float, *, most: int
+) -> tuple[bool, bool]:
+    """Remove a session with all that belongs to it: whether there was one, and whether all is deleted.
+
+    Of it, and of what was removed before, about `most` rows are deleted at once.
+    """
     session = rows.found(connection, space, name)
     if session is None:
-        return False
+        return False, True
     if session["owner"] is not None:
         raise rows.busy(session, now)
-    _forget(connection, session["id"], session["revision"] + 1)
-    connection.execute("DELETE FROM turn WHERE session = ?", (session["id"],))
-    connection.execute("DELETE FROM session WHERE id = ?", (session["id"],))
-    return True
+    hidden.removed(connection, session["id"])
+    return True, hidden.emptied(connection, Room(most))
 
 
 def _check_end(connection: sqlite3.Connection, source: sqlite3.Row, upto: int) -> None:
@@ -188,61 +275,87 @@ def _lines(connection: sqlite3.Connection, session: sqlite3.Row, revision: int) 
 
 
 def _keep_only(connection: sqlite3.Connection, space: str, kept: set[str], now: float) -> None:
-    found = connection.execute("SELECT name FROM session WHERE space = ?", (space,)).fetchall()
-    for row in found:
-        if row["name"] not in kept:
-            deleted(connection, space, row["name"], now)
+    for session in _others(connection, space, kept, now):
+        hidden.removed(connection, session)
+
+
+def _others(connection: sqlite3.Connection, space: str, kept: set[str], now: float) -> list[int]:
+    """The sessions that are to be removed, none of which may be busy."""
+    found = connection.execute(
+        "SELECT id, name, owner, turn_id, since FROM session WHERE space = ? ORDER BY name", (space,)
+    ).fetchall()
+    others = [row for row in found if row["name"] not in kept]
+    for row in others:
+        if row["owner"] is not None:
+            raise rows.busy(row, now)
+    return [row["id"] for row in others]
+
+
+def _allowed(connection: sqlite3.Connection, space: str, each: Put, now: float) -> sqlite3.Row | None:
+    """The session to be written, None if it is to be made; see that it may be."""
+    session = rows.found(connection, space, each.name)
+    if session is None:
+        if each.writing == "replace":
+            raise NotFound(f"no session named {each.name!r}; list_sessions shows all", name=each.name)
+        return None
+    if each.writing == "new":
+        raise _there(each.name)
+    if session["owner"] is not None:
+        raise rows.busy(session, now)
+    return session
 
 
 def _made(connection: sqlite3.Connection, space: str, each: Put, now: float) -> bool:
     """See that a session to be written may be, and is there; whether it was made now."""
-    is_new = turns.ensured(connection, space, each.name, now)
-    if is_new and each.writing == "replace":
-        raise NotFound(f"no session named {each.name!r}; list_sessions shows all", name=each.name)
-    if not is_new and each.writing == "new":
-        raise _there(each.name)
-    session = rows.known(connection, space, each.name)
-    if session["owner"] is not None:
-        raise rows.busy(session, now)
-    return is_new
+    is_new = _allowed(connection, space, each, now) is None
+    return is_new and turns.ensured(connection, space, each.name, now)
 
 
 def _filled(connection: sqlite3.Connection, space: str, each: Put, now: float, *, is_new: bool) -> int:
     session = rows.known(connection, space, each.name)
+    target = Target(session["id"], session["revision"] + int(not is_new), is_new)
+    count = 0
+
+    def counted() -> Iterator[tuple[int, int, Line]]:
+        nonlocal count
+        for count, line in enumerate(each.lines, 1):
+            yield 0, count, line
+
+    hidden.inserted(connection, [target], counted())
+    _turned(connection, session, each, now, target=target, count=count)
+    return target.revision
+
+
+def _turned(
+    connection: sqlite3.Connection, session: sqlite3.Row, each: Put, now: float, *, target: Target, count: int
+) -> None:
+    """Make a history that was written the session's own."""
     turns.drop_question(connection, session)
-    revision: int = session["revision"] + int(not is_new)
-    inserted = connection.executemany(
-        "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
-        " VALUES (?, ?, ?, ?, 0, 'input', ?, ?)",
-        (
-            (session["id"], revision, seq, line.turn_id, line.at, line.body)
-            for seq, line in enumerate(each.lines, 1)
-        ),
-    )
     connection.execute(
         "UPDATE session SET version = version + ?, revision = ?, message_count = ?, updated_at = ?,"
         " choices = ?, usage = ? WHERE id = ?",
         (
-            int(not is_new),
-            revision,
-            max(0, inserted.rowcount),  # -1 for none
+            int(not target.is_new),
+            target.revision,
+            count,
             now if each.updated_at is None else each.updated_at,
             session["choices"] if each.choices is None else rows.given(each.choices),
             session["usage"] if each.usage is None else rows.given(each.usage),
             session["id"],
         ),
     )
-    _forget(connection, session["id"], revision - REVISIONS_KEPT)
-    return revision
 
 
-def _forget(connection: sqlite3.Connection, session: int, before: int) -> None:
-    """Remove the messages of the revisions before one."""
+def _tidied(connection: sqlite3.Connection, space: str, name: str, room: Room) -> bool:
+    session = rows.found(connection, space, name)
+    if session is None or session["revision"] <= REVISIONS_KEPT + 1:
+        return True
+    key = (session["id"], session["revision"] - REVISIONS_KEPT)
     # Each of the two has an index of its own; for both at once SQLite would read the whole table.
-    for which in ("seq IS NULL", "seq IS NOT NULL"):
-        connection.execute(
-            f"DELETE FROM message WHERE session = ? AND revision < ? AND {which}", (session, before)
-        )
+    return all(
+        hidden.deleted(connection, room, "message", f"session = ? AND revision < ? AND {which}", key)
+        for which in ("seq IS NULL", "seq IS NOT NULL")
+    )
 
 
 def _there(name: str) -> AlreadyExists:

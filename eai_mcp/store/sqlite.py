@@ -7,7 +7,7 @@ is opened at the first use, and again when a fault of it is mended.
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -38,6 +38,7 @@ from eai_mcp.store.leases import Leases
 from eai_mcp.store.owners import Owners
 from eai_mcp.store.readers import Readers
 from eai_mcp.store.recent import Recent
+from eai_mcp.store.staging import CHUNK, Stager
 from eai_mcp.store.writer import Writer
 
 T = TypeVar("T")
@@ -50,7 +51,8 @@ log = logging.getLogger("eai_mcp")
 class SqliteStore:
     """A `Store` in the file `path`; None keeps the sessions in memory.
 
-    `now` gives seconds since 1970; `monotonic` gives seconds too, and is never set to another time.
+    `now` gives seconds since 1970; `monotonic` gives seconds too, and is never set to another time. A history
+    of more than `chunk` messages is written bit by bit.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class SqliteStore:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         lease_s: float = LEASE_S,
+        chunk: int = CHUNK,
     ) -> None:
         self.path = path
         self._now = now
@@ -69,6 +72,14 @@ class SqliteStore:
         self._owners = Owners(path.with_name(f"{path.name}-owners")) if path else None
         self._leases = Leases(now=now, monotonic=monotonic, lease_s=lease_s)
         self._recent = Recent()
+        self._stager = Stager(
+            self._writer,
+            taken=self._taken,
+            owner=self._owner,
+            is_alive=self._is_alive,
+            now=now,
+            chunk=chunk,
+        )
         self._complaint = ""
         self.bus = FileBus(self._writer if path else None)
 
@@ -207,11 +218,14 @@ class SqliteStore:
         """See `Store`."""
         if only:  # any session may be in the way
             await self._cut_off(await self._read(lambda c: histories.claimed(c, space, None)))
-        return await self._taken(
-            lambda c: histories.put(c, space, puts, self._now(), only=only),
-            space,
-            *(each.name for each in puts),
-        )
+
+        def check(connection: sqlite3.Connection) -> None:
+            if len({each.name for each in puts}) == len(puts):
+                histories.targets(connection, space, puts, self._now(), only=only)
+
+        # Else somebody might wait long for nothing: for large histories all is checked again at the end.
+        await self._taken(check, space, *(each.name for each in puts), run=self._read)
+        return await self._stager.put(space, puts, only=only)
 
     async def fork(self, space: str, name: str, new: str, *, upto: int | None = None) -> SessionRow:
         """See `Store`."""
@@ -224,7 +238,13 @@ class SqliteStore:
 
     async def delete(self, space: str, name: str) -> bool:
         """See `Store`."""
-        return await self._taken(lambda c: histories.deleted(c, space, name, self._now()), space, name)
+        most = self._stager.chunk
+        was_there, is_tidy = await self._taken(
+            lambda c: histories.deleted(c, space, name, self._now(), most=most), space, name
+        )
+        if not is_tidy:
+            await self._stager.tidy(space, [])
+        return was_there
 
     async def aclose(self) -> None:
         """See `Store`."""
@@ -239,6 +259,11 @@ class SqliteStore:
     def _owner(self) -> str:
         return self._owners.own() if self._owners else ALONE
 
+    def _is_alive(self, owner: str) -> bool:
+        """Whether another process of that name is alive."""
+        owners = self._owners
+        return owners is not None and owner != owners.name and not owners.is_dead(owner)
+
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._readers is not None:
             if self._writer.is_left():
@@ -248,18 +273,27 @@ class SqliteStore:
         await anyio.lowlevel.checkpoint_if_cancelled()
         return work(self._writer.connection())
 
-    async def _taken(self, work: Callable[[sqlite3.Connection], T], space: str, *names: str) -> T:
+    async def _taken(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        space: str,
+        *names: str,
+        run: Callable[[Callable[[sqlite3.Connection], T]], Awaitable[T]] | None = None,
+    ) -> T:
         """Do what no running turn may be in the way of, unless its owner is gone.
+
+        It is run to be written; with `run`, by that.
 
         Raises:
             SessionBusy: The turn runs.
         """
+        run = run or self._writer.run
         try:
-            return await self._writer.run(work)
+            return await run(work)
         except SessionBusy:
             if not await self._cut_off(await self._read(lambda c: rows.some(c, space, *names))):
                 raise
-            return await self._writer.run(work)
+            return await run(work)
 
     async def _present(
         self, find: Callable[[sqlite3.Connection], Sequence[sqlite3.Row]]
