@@ -21,6 +21,7 @@ from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
 from eai_mcp.chat import window
 from eai_mcp.chat.registry import Registry
+from eai_mcp.errors import ConfigError
 from eai_mcp.settings import Settings
 from eai_mcp.store.sqlite import SqliteStore
 
@@ -43,10 +44,20 @@ class App:
     parts: providers.Parts
 
     def exports(self, space: str) -> "Folder":
-        """The folder in which the files of a space are."""
+        """The folder in which the files of a space are.
+
+        Raises:
+            ConfigError: The file with the sessions is in there.
+        """
         from eai_mcp.formats.files import Folder
 
-        root = self.settings.exports
+        root, store = self.settings.exports, self.settings.store
+        if store is not None and store.resolve().is_relative_to(root.resolve()):
+            raise ConfigError(
+                f"the folder for exports, {root}, holds the file with the sessions, {store}, which an export"
+                " could overwrite; name another one with EAI_MCP_EXPORTS",
+                field="exports",
+            )
         return Folder(root / "spaces" / hashlib.sha256(space.encode()).hexdigest() if space else root)
 
     def missing(self, model: Model) -> str | None:
@@ -83,6 +94,7 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
             default_model=settings.model,
             limits=settings.limits,
             observe=observer,
+            folder=settings.store and settings.store.parent,
         )
         try:
             yield App(settings, catalog, registry, parts)

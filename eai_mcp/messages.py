@@ -62,6 +62,12 @@ class DocumentBlock(_Strict):
     type: Literal["document"] = "document"
 
 
+Shown: TypeAlias = Annotated[
+    TextBlock | ImageBlock | DocumentBlock,
+    pydantic.Field(discriminator="type"),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ToolUseBlock(_Strict):
     """The model asks for a tool to be run; `id` pairs it with its result."""
@@ -77,7 +83,7 @@ class ToolResultBlock(_Strict):
     """What a tool said; `failed` marks an error that the model should see."""
 
     tool_use_id: str
-    content: tuple["TextBlock | ImageBlock | DocumentBlock", ...]
+    content: tuple[Shown, ...]
     failed: bool = False
     type: Literal["tool_result"] = "tool_result"
 

@@ -1,9 +1,14 @@
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+
 import anyio
 import pytest
 
 from eai_mcp import app
 from eai_mcp.chat.values import Talk
 from eai_mcp.errors import ConfigError, UnknownName
+from eai_mcp.formats import Tally
 from eai_mcp.settings import Settings
 
 
@@ -74,3 +79,27 @@ async def test_a_model_without_its_key_says_what_is_missing(settings, tmp_path):
 
 def test_parts_and_settings_do_not_show_keys(settings):
     assert "made-up" not in repr(settings)
+
+
+async def test_exports_cannot_overwrite_the_sessions(settings, tmp_path):
+    """Issue 5: **Safety**: an export must not be able to take the place of the file with the sessions."""
+    kept = replace(settings, store=tmp_path / "data" / "sessions.db")
+    for exports in (tmp_path, tmp_path / "data"):
+        async with app.opened(replace(kept, exports=exports)) as opened:
+            with pytest.raises(ConfigError, match="name another one with EAI_MCP_EXPORTS"):
+                opened.exports("")
+    async with app.opened(replace(kept, exports=tmp_path / "exports")) as opened:
+        assert opened.exports("").root == tmp_path / "exports"
+        assert opened.exports("ann").root.is_relative_to(tmp_path / "exports" / "spaces")
+
+
+async def test_long_histories_are_kept_aside_beside_the_sessions(settings, tmp_path):
+    long = json.dumps([{"role": "user", "content": "x" * 6_000_000}]).encode()
+    async with app.opened(replace(settings, store=tmp_path / "data" / "sessions.db")) as opened:
+        archive = opened.registry.archive
+        done = await archive.replace("", "work", lambda: nullcontext(iter([long])), tally=Tally())
+        assert done.message_count == 1
+        snapshot = (await archive.snapshot("", b"".join, tally=Tally()))[1]
+    async with app.opened(replace(settings, store=tmp_path / "new" / "sessions.db")) as opened:
+        back = await opened.registry.archive.restore("", lambda: nullcontext(iter([snapshot])), tally=Tally())
+        assert back.message_count == 1

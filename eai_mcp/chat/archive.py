@@ -6,9 +6,10 @@ read and checked.
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import anyio
@@ -16,6 +17,7 @@ import anyio.to_thread
 
 from eai_mcp import formats, messages
 from eai_mcp.chat import names
+from eai_mcp.chat.following import busy
 from eai_mcp.chat.lines import Key
 from eai_mcp.chat.values import DEFAULT_SESSION
 from eai_mcp.errors import AlreadyExists, ImportInvalid, InvalidArgument, NotFound
@@ -55,6 +57,14 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """How many messages an export has; `left_out` says what of the session it could not hold."""
+
+    message_count: int
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Copied:
     """How many sessions and messages a snapshot has; `left_out` says what it could not hold."""
 
@@ -75,6 +85,8 @@ class Restored:
 class Archive:
     """Moves histories between the store and files. `save` sees that what ended in a session is kept.
 
+    What is read is kept aside in `folder` (None: where the system has such files) until it is checked.
+
     A `tally` can be looked at meanwhile, to tell how far it is.
     """
 
@@ -83,11 +95,13 @@ class Archive:
         store: Store,
         *,
         save: Callable[[Key], Awaitable[None]],
+        folder: Path | None = None,
         limits: formats.Limits = LIMITS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._save = save
+        self._folder = folder
         self._limits = limits
         self._now = now
         self._writing = anyio.CapacityLimiter(AT_ONCE)
@@ -102,25 +116,27 @@ class Archive:
         *,
         tally: Tally,
         packed: bool = False,
-    ) -> T:
+    ) -> tuple[Exported, T]:
         """Hand a session's history in a format to `take`, packed with gzip if wished.
 
-        The turn that runs in it is not in it yet.
+        A turn that runs, and a question that waits, are not in it.
 
         Raises:
             NotFound: No such session.
         """
-        from eai_mcp.formats import (
-            writing,
-        )  # the formats cost start-up time, and many servers never need them
+        # Not at the start: the formats cost time, and many servers never need them.
+        from eai_mcp.formats import writing
 
         name = names.checked(session)
         await self._prepare(space, name)
 
-        def taken(found: Found) -> T:
+        def taken(found: Found) -> tuple[Exported, T]:
             row, lines = next(found)
             pieces = writing.session(form, _head(row), lines, tally)
-            return take(writing.gzipped(pieces) if packed else pieces)
+            if form != "markdown":  # which is not read again
+                pieces = writing.limited(pieces, self._limits, tally)
+            result = take(writing.gzipped(pieces) if packed else pieces)
+            return Exported(tally.messages, tuple(_left_out(row))), result
 
         async with self._writing:
             return await self._store.scan(space, taken, name=name)
@@ -141,13 +157,14 @@ class Archive:
 
         name = names.checked(session)
         await self._prepare(space, name)
-        with Spool() as spool:
+        _check_idle(await self._store.row(space, name))
+        with Spool(self._folder) as spool:
             means = self._means(spool, tally)
             read = await self._read(source, lambda pieces: reading.session(pieces, form, means))
-            revision = await self._put(space, name, read)
-        return Replaced(name, read.message_count, revision, read.format, read.repairs)
+            revision, dropped = await self._put(space, name, read)
+        return Replaced(name, read.message_count, revision, read.format, (*read.repairs, *dropped))
 
-    async def revert(self, space: str, session: str, revision: int) -> Replaced:
+    async def revert(self, space: str, session: str, revision: int, *, tally: Tally) -> Replaced:
         """Put a former history in place of the present one, which is kept by its revision in turn.
 
         Raises:
@@ -156,8 +173,7 @@ class Archive:
         """
         name = names.checked(session)
         await self._prepare(space, name)
-        with Spool() as spool:
-            tally = Tally()
+        with Spool(self._folder) as spool:
 
             def keep(found: Found) -> Run:
                 for line in next(found)[1]:
@@ -191,13 +207,11 @@ class Archive:
             nonlocal count
             for row, lines in found:
                 count += 1
-                if row.running or row.question:
-                    what = "the turn that runs in it" if row.running else "the question that waits in it"
-                    left_out.append(f"session {row.name!r}: {what} was left out")
+                left_out.extend(_left_out(row))
                 yield _head(row), row.message_count, lines
 
         def taken(found: Found) -> T:
-            return take(writing.snapshot(sessions(found), tally))
+            return take(writing.snapshot(sessions(found), tally, self._limits))
 
         async with self._writing:
             result = await self._store.scan(space, taken)
@@ -216,12 +230,14 @@ class Archive:
         """
         from eai_mcp.formats import snapshots
 
-        with Spool() as spool:
+        await self._prepare(space, DEFAULT_SESSION)
+        with Spool(self._folder) as spool:
             means = self._means(spool, tally)
             found = await self._read(source, lambda pieces: snapshots.sessions(pieces, means))
             named, repairs = _named(found)
             for name in named:
                 await self._save((space, name))
+                repairs += _dropped(await self._store.row(space, name))
             puts = [
                 Put(
                     name=name,
@@ -232,9 +248,11 @@ class Archive:
                 )
                 for name, read in named.items()
             ]
+            if mode == "replace" and DEFAULT_SESSION not in named:
+                # It is always there, and so is its former history.
+                puts.append(Put(name=DEFAULT_SESSION, lines=(), choices=Choices()))
             await self._store.put(space, puts, only=mode == "replace")
-        await self._prepare(space, DEFAULT_SESSION)
-        return Restored(len(puts), tally.messages, repairs)
+        return Restored(len(named), tally.messages, tuple(repairs))
 
     def _means(self, spool: Spool, tally: Tally) -> "Means":
         from eai_mcp.formats.intake import Means
@@ -262,7 +280,8 @@ class Archive:
 
         return await anyio.to_thread.run_sync(work, limiter=self._reading)
 
-    async def _put(self, space: str, name: str, read: "Imported") -> int:
+    async def _put(self, space: str, name: str, read: "Imported") -> tuple[int, Sequence[str]]:
+        """The new revision, and what of the session was dropped."""
         new = Put(
             name=name,
             lines=read.lines,
@@ -272,12 +291,21 @@ class Archive:
         )
         old = replace(new, writing="replace", choices=None, usage=None)
         while True:  # it may come or go meanwhile
-            put = old if await self._store.row(space, name) else new
+            row = await self._store.row(space, name)
+            put = new if row is None else replace(new, writing="replace") if _is_unused(row) else old
             try:
                 (revision,) = await self._store.put(space, [put])
             except (AlreadyExists, NotFound):
                 continue
-            return revision
+            return revision, [*_dropped(row)]
+
+
+def _left_out(row: SessionRow) -> Iterator[str]:
+    """What of a session is no part of its history yet."""
+    if row.running:
+        yield f"session {row.name!r}: the turn that runs in it was left out"
+    elif row.question:
+        yield f"session {row.name!r}: the question that waits in it was left out"
 
 
 def _head(row: SessionRow) -> Head:
@@ -290,29 +318,58 @@ def _choices(head: Head) -> Choices:
     return Choices(**{name: head.choices[name] for name in _CHOICES if name in head.choices})
 
 
-def _named(found: Iterable["Imported"]) -> tuple[dict[str, "Imported"], tuple[str, ...]]:
+def _named(found: Iterable["Imported"]) -> tuple[dict[str, "Imported"], list[str]]:
     """The sessions of a snapshot by names that sessions may have, and what had to be mended.
 
     Raises:
         ImportInvalid: Two have the same name.
     """
+    sessions = [*found]
+    own = {read.head.session for read in sessions}
     named: dict[str, Imported] = {}
     repairs: list[str] = []
-    for read in found:
+    for read in sessions:
         said = read.head.session
-        name = _fitting(said)
+        name = _fitting(said, own | named.keys())
         if name != said:
             repairs.append(f"session {said[:128]!r} is now {name!r}")
-        if name in named:
+        elif name in named:
             raise ImportInvalid(f"the snapshot has two sessions named {name!r}")
         named[name] = read
         repairs += [f"session {name!r}: {repair}" for repair in read.repairs]
-    return named, tuple(repairs)
+    return named, repairs
 
 
-def _fitting(said: str) -> str:
-    """The name, with `_` for what no name of ours may hold."""
-    try:
+def _fitting(said: str, taken: Container[str]) -> str:
+    """The name, or one like it that no other session has, with `_` for what no name of ours may hold."""
+    with suppress(InvalidArgument):
         return names.checked(said)
-    except InvalidArgument:
-        return re.sub(r"[^A-Za-z0-9._:@+-]", "_", said)[: names.LONGEST].strip(".") or "_"
+    plain = re.sub(r"[^A-Za-z0-9._:@+-]", "_", said)[: names.LONGEST].strip(".") or "_"
+    name, number = plain, 1
+    while name in taken:
+        number += 1
+        name = f"{plain[: names.LONGEST - 8]}-{number}"
+    return name
+
+
+def _is_unused(row: SessionRow) -> bool:
+    """Whether nothing was ever said or chosen in a session, so that it is as good as new."""
+    return not row.turns and not row.message_count and row.revision == 1 and row.choices == Choices()
+
+
+def _dropped(row: SessionRow | None) -> Iterator[str]:
+    """What a session loses that no former revision has."""
+    if row is not None and row.question:
+        yield f"session {row.name!r}: the question that waited in it was dropped"
+
+
+def _check_idle(row: SessionRow | None) -> None:
+    """See that nothing runs in a session, before much is read for nothing.
+
+    Raises:
+        SessionBusy: A turn does.
+    """
+    if row is not None and row.running:
+        raise busy(
+            row.name, row.running, f"session {row.name!r} is busy: turn {row.running.turn_id} is running"
+        )

@@ -44,8 +44,12 @@ class Following:
     async def busy(self, space: str, name: str, why: str) -> SessionBusy:
         """The error for a session in which a turn is running, or about to."""
         row = await self._store.row(space, name)
-        running = row.running if row else None
-        if running is None:
-            return SessionBusy(why, chat_session=name)
-        seconds = max(0.0, round(time.time() - running.since, 1))
-        return SessionBusy(why, chat_session=name, turn_id=running.turn_id, running_s=seconds)
+        return busy(name, row.running if row else None, why)
+
+
+def busy(name: str, running: Running | None, why: str) -> SessionBusy:
+    """The error for a session, with the turn that runs in it as far as it is known."""
+    if running is None:
+        return SessionBusy(why, chat_session=name)
+    seconds = max(0.0, round(time.time() - running.since, 1))
+    return SessionBusy(why, chat_session=name, turn_id=running.turn_id, running_s=seconds)

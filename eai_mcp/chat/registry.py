@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -35,7 +36,7 @@ REPEATED = "request_id was used before: this is the turn that it began then"
 class Registry:
     """Takes turns in sessions. `tasks` is where turns run: it must outlive every request.
 
-    The `archive` moves whole histories into files and back.
+    The `archive` moves whole histories into files and back, and keeps them aside in `folder` meanwhile.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Registry:
         limits: Limits = Limits(),
         observe: Observer = ignore,
         renew_s: float = RENEW_S,
+        folder: Path | None = None,
     ) -> None:
         self.catalog = catalog
         self.default_model = default_model
@@ -59,7 +61,7 @@ class Registry:
         self._observe = observe
         self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
         self._following = Following(store, self._keeper)
-        self.archive = Archive(store, save=self._keeper.save)
+        self.archive = Archive(store, save=self._keeper.save, folder=folder)
         self._lines = Lines()
 
     async def begin(self, space: str, talk: Talk, *, wait_s: float | None = None) -> Followed:

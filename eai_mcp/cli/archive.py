@@ -4,10 +4,12 @@ What was done is told on standard output, or on standard error where the file it
 """
 
 import argparse
+import errno
 import hashlib
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -16,12 +18,13 @@ import anyio.from_thread
 from eai_mcp import app
 from eai_mcp.chat.archive import Archive
 from eai_mcp.cli import logs, parser, screen, typed
-from eai_mcp.errors import ConfigError
+from eai_mcp.errors import ConfigError, PathDenied, StorageFull, StorageUnavailable
 from eai_mcp.formats import Tally, files, outlets, writing
 from eai_mcp.formats.outlets import Pieces, Saved
 
 STANDARD = "-"
 TELL_S = 1.0
+AT_ONCE = 4096
 
 
 def export(options: argparse.Namespace) -> int:
@@ -30,9 +33,11 @@ def export(options: argparse.Namespace) -> int:
     async def work(archive: Archive, tally: Tally) -> int:
         form = options.format or writing.form_of(options.file)
         packed = options.file != STANDARD and writing.is_packed(form, options.file)
-        saved = await archive.export(
+        exported, saved = await archive.export(
             "", options.session, form, _sink(options.file), tally=tally, packed=packed
         )
+        for what in exported.left_out:
+            screen.tell(f"eai-mcp: {what}")
         _done(options.file, f"{tally.messages:,} messages of {options.session} as {form}", saved)
         return 0
 
@@ -111,7 +116,7 @@ async def _told(tally: Tally) -> AsyncIterator[None]:
 
 def _done(file: str, what: str, saved: Saved) -> None:
     line = f"{what}: {saved.size_bytes:,} bytes, sha256 {saved.sha256}"
-    if file == STANDARD:
+    if file == STANDARD or sys.stdout is None:
         screen.tell(line)
     else:
         screen.show(f"{line}, in {saved.path}\n")
@@ -119,28 +124,60 @@ def _done(file: str, what: str, saved: Saved) -> None:
 
 def _sink(file: str) -> Callable[[Pieces], Saved]:
     if file != STANDARD:
-        return outlets.saving(*files.anywhere(Path(file)))
+        return outlets.saving(*_named(file))
     return _to_stdout
+
+
+def _named(file: str) -> tuple[files.Folder, str]:
+    path = Path(file)
+    if path.is_dir():
+        raise PathDenied(f"{file!r} is a folder; name a file in it", path=file)
+    if not path.parent.is_dir():
+        raise PathDenied(
+            f"there is no folder {str(path.parent)!r}; make it, or name a file elsewhere", path=file
+        )
+    return files.anywhere(path)
 
 
 def _to_stdout(pieces: Pieces) -> Saved:
     if sys.stdout is None:
         raise BrokenPipeError
-    stream = sys.stdout.buffer
-    if stream.isatty():
+    if sys.stdout.isatty():
         raise ConfigError("standard output is a terminal; name a file")
+    descriptor = sys.stdout.fileno()
     size, digest = 0, hashlib.sha256()
     for piece in pieces:
-        stream.write(piece)
+        # Not written in this thread: it would go on waiting for a reader when it is stopped by hand.
+        anyio.from_thread.run(_write, descriptor, piece)
         size += len(piece)
         digest.update(piece)
-    stream.flush()
     return Saved(Path(STANDARD), size, digest.hexdigest())
+
+
+async def _write(descriptor: int, piece: bytes) -> None:
+    """Write all of it; a pipe takes this much at once whenever it is ready.
+
+    Raises:
+        BrokenPipeError: Nobody reads any more.
+        StorageUnavailable: It cannot be written.
+    """
+    at = 0
+    while at < len(piece):
+        if sys.platform != "win32":
+            with suppress(OSError):  # a regular file cannot be waited for, and need not be
+                await anyio.wait_writable(descriptor)
+        try:
+            at += os.write(descriptor, piece[at : at + AT_ONCE])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            kind = StorageFull if error.errno == errno.ENOSPC else StorageUnavailable
+            raise kind(f"standard output cannot be written: {error.strerror}") from error
 
 
 def _source(file: str) -> AbstractContextManager[Iterator[bytes]]:
     if file != STANDARD:
-        folder, name = files.anywhere(Path(file))
+        folder, name = _named(file)
         return folder.reading(name)
     return _stdin()
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from eai_mcp.errors import StorageUnavailable
 from eai_mcp.messages import JsonObject, Message, Usage
 
 Written: TypeAlias = Literal[
@@ -45,12 +46,16 @@ class Limits:
     Erlang values that may hold (each takes up to 100 bytes once read). `depth` counts levels of nesting.
     """
 
-    packed: int = 256 * MIB
-    unpacked: int = 1024 * MIB
+    packed: int = 2048 * MIB
+    unpacked: int = 2048 * MIB
     element: int = 64 * MIB
     values: int = 1_000_000
     depth: int = 140
-    messages: int = 1_000_000
+    messages: int = 2_000_000
+
+    def size(self, length: int, *, values: int) -> int:
+        """How much of `element` so many bytes with so many values take: each value takes its share of it."""
+        return max(length, values * self.element // self.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +75,13 @@ class Repairs:
     """
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[int, int]] = {}
+        self._found: dict[str, tuple[int, int | None]] = {}
 
-    def note(self, what: str, place: int) -> None:
-        """Something was changed at the message, or item, number `place` of the file, counted from 1."""
+    def note(self, what: str, place: int | None) -> None:
+        """Something was changed at the message, or item, number `place` of the file, counted from 1.
+
+        None is what stands beside the messages.
+        """
         if what not in self._found and len(self._found) >= MOST_REPAIRS:
             what = "other repairs of more kinds"
         times, first = self._found.get(what, (0, place))
@@ -81,10 +89,13 @@ class Repairs:
 
     def told(self) -> tuple[str, ...]:
         """A sentence for each kind."""
-        return tuple(
-            f"{what} (message {first})" if times == 1 else f"{what} ({times} times, first in message {first})"
-            for what, (times, first) in self._found.items()
-        )
+        return tuple(_told(what, *found) for what, found in self._found.items())
+
+
+def _told(what: str, times: int, first: int | None) -> str:
+    if first is None:
+        return what
+    return f"{what} (message {first})" if times == 1 else f"{what} ({times} times, first in message {first})"
 
 
 class Tally:
@@ -97,11 +108,22 @@ class Tally:
         self.messages = 0
         self._check = check
 
+    def look(self) -> None:
+        """See whether somebody still wants the rest."""
+        self._check()
+
     def add(self) -> None:
         """Another message went through."""
         self.messages += 1
         if self.messages % CHECK_EACH == 0:
             self._check()
+
+
+def damaged() -> StorageUnavailable:
+    """The error for a message that was stored, and can no longer be read."""
+    return StorageUnavailable(
+        "the file with the sessions is damaged: a message in it cannot be read", retryable=False
+    )
 
 
 class Writer(Protocol):

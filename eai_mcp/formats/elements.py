@@ -32,7 +32,7 @@ _PLAIN = re.compile(r"[^ \t\r\n,:\[\]{}\"]*+")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A value within the JSON, and how many characters it took.
+    """A value within the JSON, and how much of what one message may have it takes: see `Limits.size`.
 
     An `element` of the list or, with its `key`, of a list in the object; a `member` of the object; the `end`
     of the first value; a `value` on its own, as in JSONL. A member whose elements were told is an empty list.
@@ -59,7 +59,7 @@ def parts(pieces: Iterator[bytes], limits: Limits) -> Iterator[Part]:
             for _ in scanner.separated("]"):
                 yield Part("element", *scanner.value())
         case "{":
-            yield from _members(scanner)
+            yield from _members(scanner, limits)
         case _:
             yield Part("value", *scanner.value())
     yield Part("end")
@@ -67,17 +67,26 @@ def parts(pieces: Iterator[bytes], limits: Limits) -> Iterator[Part]:
         yield Part("value", *scanner.value())
 
 
-def _members(scanner: "_Scanner") -> Iterator[Part]:
-    key = None
+def _members(scanner: "_Scanner", limits: Limits) -> Iterator[Part]:
+    key, beside = None, 0
     for _ in scanner.separated("}"):
-        key = scanner.name()
+        key, size = scanner.name()
         scanner.take(":")
         if key in LISTS and scanner.next() == "[":
             for _ in scanner.separated("]"):
                 yield Part("element", *scanner.value(), key)
             yield Part("member", [], 0, key)
         else:
-            yield Part("member", *scanner.value(), key)
+            value, more = scanner.value()
+            size += more + limits.size(0, values=2)
+            beside += size
+            if beside > limits.element:
+                raise LimitExceeded(
+                    f"beside the messages there is more than one may have, {limits.element:,} bytes",
+                    limit=limits.element,
+                    actual=beside,
+                )
+            yield Part("member", value, size, key)
     if key is None:
         raise ImportInvalid("the content is an empty object; it should be a history")
 
@@ -123,28 +132,29 @@ class _Scanner:
                 return
             self.take(",")
 
-    def name(self) -> str:
-        """A string, which must come next."""
+    def name(self) -> tuple[str, int]:
+        """A string, which must come next, and its size."""
         if (found := self.next()) != '"':
             self._fail("a name in quotes is missing", found)
-        return str(self.value()[0])
+        name, size = self.value()
+        return str(name), size
 
     def value(self) -> tuple[JsonValue, int]:
-        """The next value, and how many characters it took."""
+        """The next value, and its size."""
         first = self.next()
         is_small = len(self._held) - self._at <= SMALL
         # Not a number: it may go on in the next piece.
         if is_small and first in ("[", "{", '"') and (found := self._decoded_at_once()) is not None:
             return found
         end = self._measured(first)
+        size = self._checked(end)
         text = self._held[self._at : end]
-        self._check(text)
         try:
             value = wire.exactly_parsed(text)
         except ValueError as error:
-            raise ImportInvalid(f"the content is not JSON: {error} in {text[:60]!r}") from error
+            raise ImportInvalid(f"the content is not JSON: {str(error)[:200]} in {text[:60]!r}") from error
         self._at = end
-        return value, len(text)
+        return value, size
 
     def _decoded_at_once(self) -> tuple[JsonValue, int] | None:
         """The value, if it ends in what is held and is sure to be within the limits."""
@@ -154,12 +164,11 @@ class _Scanner:
         except ValueError:
             return None  # not whole, or not JSON: measuring it will tell
         nested = self._held.count("[", begin, end) + self._held.count("{", begin, end)
-        if nested > self._limits.depth or end - begin > self._limits.element:
-            return None
-        if self._held.count(",", begin, end) > self._limits.values:
+        size = self._limits.size(self._bytes(end), values=self._values(end))
+        if nested > self._limits.depth or size > self._limits.element:
             return None
         self._at = end
-        return value, end - begin
+        return value, size
 
     def _measured(self, first: str) -> int:
         """Where the value ends, whose first character this is."""
@@ -218,26 +227,34 @@ class _Scanner:
         return at - (before - self._at)
 
     def _check_size(self) -> None:
-        size = len(self._held) - self._at
+        size = self._bytes(len(self._held))
         if size > self._limits.element + SMALL:
             self._too_large(size)
 
-    def _check(self, text: str) -> None:
-        if len(text) > self._limits.element:
-            self._too_large(len(text))
-        values = text.count(",") + text.count(":")
+    def _checked(self, end: int) -> int:
+        """The size of the value that ends there."""
+        size, values = self._bytes(end), self._values(end)
+        if size > self._limits.element:
+            self._too_large(size)
         if values > self._limits.values:
             raise LimitExceeded(
                 f"one message holds about {values:,} values; the limit is {self._limits.values:,}",
                 limit=self._limits.values,
                 actual=values,
             )
+        return self._limits.size(size, values=values)
+
+    def _bytes(self, end: int) -> int:
+        held = self._held
+        return end - self._at if held.isascii() else len(held[self._at : end].encode())
+
+    def _values(self, end: int) -> int:
+        """About how many values there are; those that a string would have if it were read count too."""
+        return sum(self._held.count(sign, self._at, end) for sign in ",:[{")
 
     def _too_large(self, size: int) -> NoReturn:
         limit = self._limits.element
-        raise LimitExceeded(
-            f"one message has more than {limit:,} characters, the limit", limit=limit, actual=size
-        )
+        raise LimitExceeded(f"one message has more than {limit:,} bytes, the limit", limit=limit, actual=size)
 
     def _more(self) -> bool:
         """Take in more: of a long value as much again, so that it is not copied too often."""

@@ -82,6 +82,16 @@ class Terms:
         yield from self._top.elements()
         self._bytes.close()
 
+    @property
+    def length(self) -> int:
+        """The bytes that were read so far, unpacked."""
+        return self._bytes.offset
+
+    @property
+    def size(self) -> int:
+        """How much of what one may have the last element takes: see `Limits.size`."""
+        return self._top.size
+
     def pairs(self) -> Iterator[tuple[Term, "Value"]]:
         """The keys of a map with their values, which are skipped unless they are read before the next pair.
 
@@ -102,6 +112,8 @@ class Value:
         self._begun = False
         self._end = 0
         self._rest: Iterator[object] = iter(())
+        self.size = 0
+        """That of the last element: see `Limits.size`."""
         self.kind: Kind = _KINDS.get(source.peek(), "other")
 
     def term(self) -> Term:
@@ -152,7 +164,11 @@ class Value:
         at = source.offset
         while (tag := source.byte()) == Tag.LIST:
             for _ in range(source.size(4)):
-                yield _Builder(source, self._limits).term()
+                builder, begin = _Builder(source, self._limits), source.offset
+                element = builder.term()
+                self.size = self._limits.size(source.offset - begin, values=builder.values)
+                yield element
+        self.size = self._limits.size(1, values=1)
         if tag == Tag.STRING:
             yield from source.take(source.size(2))
         elif tag != Tag.NIL:
@@ -175,6 +191,11 @@ class _Builder:
         self._limits = limits
         self._values = limits.values
         self._open: list[_Open] = []
+
+    @property
+    def values(self) -> int:
+        """How many were built."""
+        return self._limits.values - self._values
 
     def term(self) -> Term:
         until = self._bytes.until

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eai_mcp.errors import ImportInvalid
-from eai_mcp.formats import Head, eai, packed
+from eai_mcp.formats import Head, Limits, eai, packed
 from eai_mcp.formats.erlang import Terms
-from eai_mcp.formats.intake import Imported, Intake, Means
+from eai_mcp.formats.intake import Imported, Intake, Means, Sessions
 
 MAGIC = b"\x83"
 """The first byte of a term in the External Term Format."""
@@ -32,11 +32,22 @@ def sessions(data: Iterator[bytes], means: Means) -> list[Imported]:
     """
     terms = Terms(data, means.limits)
     if terms.kind != "map":
-        raise ImportInvalid("the file is an export of one Eai session: `replace_history` reads it")
-    snapshot = eai.Snapshot(terms, means.limits, packed.unpacked)
-    return [
-        _taken(Terms(pieces, means.limits), means, Head(session=name)) for name, pieces in snapshot.sessions()
-    ]
+        raise ImportInvalid(
+            "the file is an export of one Eai session: `replace_history` (`eai-mcp import`) reads it"
+        )
+
+    def unpacked(pieces: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
+        for piece in packed.unpacked(pieces, limits):
+            means.tally.look()
+            yield piece
+
+    found, left = Sessions(means.limits), means.limits.unpacked
+    for name, pieces in eai.Snapshot(terms, means.limits, unpacked).sessions():
+        # A term may be compressed once more, and all of them together must not be longer than one may be.
+        session_terms = Terms(pieces, replace(means.limits, unpacked=left))
+        found.add(_taken(session_terms, means, Head(session=name)))
+        left -= session_terms.length
+    return found.all
 
 
 def _taken(terms: Terms, means: Means, head: Head) -> Imported:
@@ -45,8 +56,8 @@ def _taken(terms: Terms, means: Means, head: Head) -> Imported:
     reader = eai.Reader(intake.repairs)
     for place, element in enumerate(terms.elements(), 1):
         if eai.is_message(element):
-            intake.messages(reader.read(element, place))
+            intake.messages(reader.read(element, place), size=terms.size)
         else:
-            intake.element(eai.to_json(element))
+            intake.element(eai.to_json(element), size=terms.size)
     intake.messages(reader.close())
     return replace(intake.done(head), format="eai")

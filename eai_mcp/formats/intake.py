@@ -1,7 +1,7 @@
 """Messages on their way in: read in their own format, brought into pairs, kept aside."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -25,6 +25,8 @@ from eai_mcp.formats.pairs import Pairing, Placed
 from eai_mcp.formats.spool import Spool
 from eai_mcp.messages import JsonObject, Line, Message
 
+MOST_TOLD = 1000
+"""Repairs that are told of all sessions of one snapshot."""
 MOST_WAITING = 1000
 MOST_WAITING_BYTES = 1024 * 1024
 READERS: dict[str, Callable[[Repairs], Reader]] = {
@@ -72,7 +74,8 @@ class Intake:
     """Takes the elements of one session, in format `form`, or in what they show themselves to be in (auto).
 
     Those that could be of any format wait for one that shows it, as long as they are few: neighbours may be
-    one message in one format, and two in another.
+    one message in one format, and two in another. If none does, they are read as OpenAI's, or as Anthropic's
+    where a tool is asked for as only they and we do.
     """
 
     def __init__(self, form: str, means: Means) -> None:
@@ -83,6 +86,7 @@ class Intake:
         self._pairing = Pairing(self.repairs)
         self._source = self._reading("openai" if form == "auto" else form)
         self._is_known = form != "auto"
+        self._uses_tools = False
         self._place = self._count = 0
         self._waiting: list[JsonObject] = []
         self._waiting_bytes = self._held_bytes = 0
@@ -94,7 +98,7 @@ class Intake:
         self._read_waiting()
 
     def element(self, element: JsonValue, *, size: int = 0) -> None:
-        """Take the next message or item, which has `size` bytes.
+        """Take the next message or item, of a size as `Limits.size` tells it.
 
         Raises:
             ImportInvalid: It is none of this format.
@@ -105,15 +109,17 @@ class Intake:
             raise ImportInvalid(f"message {place} is no object, but {kind}; see README for the formats")
         if not self._is_known and (shape := sniff.shape(element)):
             self.settle(shape)
+        self._uses_tools = self._uses_tools or (not self._is_known and sniff.uses_tools(element))
         self._hold(size)
         self._waiting.append(element)
         self._waiting_bytes += size
         if self._is_known or len(self._waiting) > MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES:
             self._read_waiting()
 
-    def messages(self, read: Iterator[Message]) -> None:
+    def messages(self, read: Iterator[Message], *, size: int = 0) -> None:
         """Take the messages of the next element, which somebody else reads."""
         self._read_waiting()
+        self._hold(size)
         self._place += 1
         self._keep(map(Said, read))
 
@@ -135,6 +141,9 @@ class Intake:
         return _Foreign(reader(self.repairs)) if reader else OwnReader(self.repairs)
 
     def _read_waiting(self) -> None:
+        if self._uses_tools and not self._is_known:
+            self.settle("anthropic")
+            return
         for element in self._waiting:
             self._place += 1
             self._keep(self._source.read(element, self._place))
@@ -143,10 +152,10 @@ class Intake:
     def _hold(self, size: int) -> None:
         """Another element that is not part of a message yet: many may become one."""
         self._held_bytes += size
-        if self._is_known and self._held_bytes > self._means.limits.element:
+        if self._held_bytes > self._means.limits.element:
             limit = self._means.limits.element
             raise LimitExceeded(
-                f"neighbours that make one message have more than {limit:,} characters, the limit",
+                f"neighbours that make one message have more than {limit:,} bytes, the limit",
                 limit=limit,
                 actual=self._held_bytes,
             )
@@ -180,3 +189,37 @@ class _Foreign:
 
     def close(self) -> Iterator[Said]:
         return map(Said, self.reader.close())
+
+
+class Sessions:
+    """The sessions of a snapshot, which are all held at once: so there is a limit to them, too."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.all: list[Imported] = []
+        self._most = 4 * limits.element
+        self._size = self._told = 0
+
+    def add(self, session: Imported) -> None:
+        """Another session.
+
+        Raises:
+            LimitExceeded: They are too many.
+        """
+        self._size += _size(session.head)
+        if self._size > self._most:
+            raise LimitExceeded(
+                f"the sessions take more than {self._most:,} bytes without their messages, the limit",
+                limit=self._most,
+                actual=self._size,
+            )
+        left = MOST_TOLD - self._told
+        self._told += len(session.repairs)
+        if self._told > MOST_TOLD:
+            session = replace(session, repairs=session.repairs[: max(0, left)])
+        self.all.append(session)
+
+
+def _size(head: Head) -> int:
+    """About how many bytes it takes, with all that belongs to a session but its messages."""
+    choices = sum(100 + len(name) + len(choice) for name, choice in head.choices.items())
+    return 1000 + len(head.session) + choices

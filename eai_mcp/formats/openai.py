@@ -41,7 +41,7 @@ from eai_mcp.messages import (
 LONGEST_TOOL_ID = 40
 
 _TOOL_ID = re.compile(r"[^\ud800-\udfff]{1,40}")
-_ROLES = (*vendors.ROLES, "tool")
+_ROLES = (*vendors.ROLES, "tool", "function")
 _REASONING = ("reasoning_content", "reasoning")
 
 
@@ -97,10 +97,15 @@ class Writer:
 
 
 class Reader:
-    """Reads messages of Chat Completions; each tool message is a user's message with one result."""
+    """Reads messages of Chat Completions; each tool message is a user's message with one result.
+
+    Calls without an id (Ollama's, and the functions of old) are given one, and results without one are those
+    of the calls that wait, by their name or else in order.
+    """
 
     def __init__(self, repairs: Repairs) -> None:
         self._repairs = repairs
+        self._waiting: list[tuple[str, str]] = []
 
     def read(self, element: JsonObject, place: int) -> Iterator[Message]:
         """The message that the element is.
@@ -110,20 +115,54 @@ class Reader:
         """
         notes = Notes(self._repairs, place)
         content = vendors.parts(element.get("content"), openai_parts.shown, notes)
-        if element.get("role") == "tool":
-            result = vendors.tool_result(element.get("tool_call_id"), content, notes)
+        if element.get("role") in ("tool", "function"):
+            result = vendors.tool_result(self._answered(element), content, notes)
             yield from notes.message("user", result)
             return
         role = notes.role(element.get("role"), known=_ROLES)
         if role is not None:
+            self._waiting = []
             said = chain(
-                _reasoning(element, notes), content, _refusal(element, notes), _calls(element, notes)
+                _reasoning(element, notes),
+                content,
+                _refusal(element, notes),
+                _heard(element, notes),
+                self._calls(element, notes),
             )
             yield from notes.message(role, said)
 
     def close(self) -> Iterator[Message]:
         """Nothing waits."""
         yield from ()
+
+    def _calls(self, element: JsonObject, notes: Notes) -> Iterator[Block]:
+        calls = element.get("tool_calls")
+        if calls is not None and not isinstance(calls, list):
+            notes.note("tool_calls that are no list were left out")
+        if isinstance(old := element.get("function_call"), dict):
+            calls = [*wire.items(calls), {"function": old}]
+        for number, call in enumerate(map(wire.fields, wire.items(calls))):
+            kind = call.get("type", "function")
+            if kind == "function":
+                function = wire.fields(call.get("function"))
+                own = call.get("id") or self._made(function.get("name"), f"call_{notes.place}_{number}")
+                given = vendors.arguments(function.get("arguments"), notes)
+                yield from vendors.tool_use(own, function.get("name"), given, notes)
+            else:
+                notes.unknown("a tool use", kind)
+
+    def _made(self, name: JsonValue, own: str) -> str:
+        self._waiting.append((wire.string(name), own))
+        return own
+
+    def _answered(self, element: JsonObject) -> JsonValue:
+        """The id of the call that a result is for."""
+        if element.get("tool_call_id") is not None or not self._waiting:
+            return element.get("tool_call_id")
+        name = element.get("name") or element.get("tool_name")
+        asked = next((each for each in self._waiting if each[0] == name), self._waiting[0])
+        self._waiting.remove(asked)
+        return asked[1]
 
 
 def _assistant(message: Message) -> Iterator[JsonObject]:
@@ -190,17 +229,7 @@ def _refusal(element: JsonObject, notes: Notes) -> Iterator[TextBlock]:
         yield from vendors.text(element["refusal"], notes)
 
 
-def _calls(element: JsonObject, notes: Notes) -> Iterator[Block]:
-    if element.get("function_call") is not None:
-        notes.note("a function_call, which has no id, was left out")
-    calls = element.get("tool_calls")
-    if calls is not None and not isinstance(calls, list):
-        notes.note("tool_calls that are no list were left out")
-    for call in map(wire.fields, wire.items(calls)):
-        kind = call.get("type", "function")
-        if kind == "function":
-            function = wire.fields(call.get("function"))
-            given = vendors.arguments(function.get("arguments"), notes)
-            yield from vendors.tool_use(call.get("id"), function.get("name"), given, notes)
-        else:
-            notes.unknown("a tool use", kind)
+def _heard(element: JsonObject, notes: Notes) -> Iterator[TextBlock]:
+    """The words of what was spoken; the sound itself is nothing that a history has."""
+    if isinstance(transcript := wire.fields(element.get("audio")).get("transcript"), str):
+        yield from vendors.text(transcript, notes)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from eai_mcp.errors import LimitExceeded
+
 if TYPE_CHECKING:
     from eai_mcp.formats.files import Folder
 
@@ -47,6 +49,29 @@ def saving(folder: "Folder", path: str) -> Callable[[Pieces], Saved]:
             for piece in pieces:
                 draft.write(piece)
         return Saved(draft.path, draft.size_bytes, draft.sha256)
+
+    return take
+
+
+def short(most: int) -> Callable[[Pieces], str]:
+    """Keeps a whole text of at most `most` characters.
+
+    Raises:
+        LimitExceeded: It is longer; what is behind that is not even made.
+    """
+
+    def take(pieces: Pieces) -> str:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        kept: list[str] = []
+        size = 0
+        for piece in pieces:
+            kept.append(decoder.decode(piece))
+            size += len(kept[-1])
+            if size > most:
+                raise LimitExceeded(
+                    f"the text has more than {most:,} characters, the limit", limit=most, actual=size
+                )
+        return "".join(kept)
 
     return take
 

@@ -7,8 +7,8 @@ A session is
      "message_count", "sha256"}
 
 with times in seconds since 1970; `session-1.schema.json` beside this file says it in full. The sha256 is of
-the canonical JSON (ASCII, keys sorted, no white space) of the list [messages, choices, usage]: white space
-and the order of keys may change on the way, what is said may not.
+the canonical JSON (ASCII, keys sorted, no white space, whole numbers below 2^53 without a point) of the list
+[messages, choices, usage]: white space and the order of keys may change on the way, what is said may not.
 
 All sessions are lines: one with the format and version; for each session one with all that it is but its
 messages, and then those; at last one with `session_count`, `message_count` and the sha256 of all lines
@@ -23,13 +23,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from eai_mcp import messages
-from eai_mcp.errors import StorageUnavailable
-from eai_mcp.formats import Head, Tally
+from eai_mcp.formats import Head, Tally, damaged
 from eai_mcp.messages import JsonObject, Line
 
 SESSION: Final = "eai-mcp"
 SNAPSHOT: Final = "eai-mcp-snapshot"
 VERSION: Final = 1
+FARTHEST = 2**53
+"""Whole numbers below this are the same to everybody, whether with a point or without."""
 
 # Made once, for making an encoder takes longer than most messages.
 _COMPACT = json.JSONEncoder(separators=(",", ":")).encode
@@ -42,8 +43,8 @@ def compact(value: Any) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """The one form in which equal values are equal bytes."""
-    return _CANONICAL(value).encode("ascii")
+    """The one form in which equal values are equal bytes; 1.0 is 1 there, as others write it."""
+    return _CANONICAL(_plain(value)).encode("ascii")
 
 
 class Digest:
@@ -109,6 +110,15 @@ def snapshot(sessions: Iterable[tuple[Head, int, Iterable[Line]]], tally: Tally)
     yield f"{compact(closing)}\n".encode("ascii")
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < FARTHEST
+    return int(value) if is_whole else value
+
+
 def _about(head: Head) -> JsonObject:
     return {
         "session": head.session,
@@ -126,7 +136,5 @@ def _written(line: Line) -> tuple[str, JsonObject]:
     try:
         value: JsonObject = json.loads(line.body)
     except ValueError as error:
-        raise StorageUnavailable(
-            "the file with the sessions is damaged: a message in it cannot be read", retryable=False
-        ) from error
+        raise damaged() from error
     return f"{compact(placed)[:-1]},{line.body[1:]}", placed | value

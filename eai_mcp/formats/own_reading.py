@@ -13,6 +13,9 @@ from eai_mcp.formats import Repairs
 from eai_mcp.messages import JsonObject, Message, ThinkingBlock, ToolResultBlock, ToolUseBlock
 
 ROLES = ("user", "assistant")
+SHOWN = 80
+"""Characters of a foreign text in a message of ours."""
+MOST_MISTAKES = 1000
 _TYPES = ("text", "thinking", "image", "document", "tool_use", "tool_result")
 
 
@@ -44,15 +47,12 @@ class OwnReader:
         )
         said.pop("seq", None)
         if "cut" in said:
-            raise ImportInvalid(f"message {place} was cut when it was read; read it whole: {said['cut']}")
-        try:
-            message = messages.decode(said)
-        except (pydantic.ValidationError, RecursionError):
-            found = self._mended(said, place)
-            if found is None:
-                return
-            message = found
-        message = self._fitting(message, place)
+            shown = wire.written(said["cut"])[:SHOWN]
+            raise ImportInvalid(f"message {place} was cut when it was read; read it whole: {shown}")
+        whole = _whole(said) or self._mended(said, place)
+        if whole is None:
+            return
+        message = self._fitting(whole, place)
         if not message.content and element.get("content") != []:
             self._repairs.note("a message without content was left out", place)
             return
@@ -130,7 +130,17 @@ def moment(value: JsonValue, what: str) -> float | None:
     return at
 
 
+def _whole(said: JsonObject) -> Message | None:
+    try:
+        return messages.decode(said)
+    except (pydantic.ValidationError, RecursionError):
+        return None
+
+
 def _refusal(error: pydantic.ValidationError, place: int) -> ImportInvalid:
+    count = error.error_count()
+    if count > MOST_MISTAKES:  # the list of them would take more memory than the message
+        return ImportInvalid(f"message {place} has {count:,} fields that are missing, unknown or of no use")
     first = error.errors(include_url=False)[0]
     # Behind the place of a block stands the type that it was read as.
     steps = [
@@ -138,5 +148,5 @@ def _refusal(error: pydantic.ValidationError, place: int) -> ImportInvalid:
         for before, step in zip(("", *first["loc"]), first["loc"], strict=False)
         if not isinstance(before, int) or step not in _TYPES
     ]
-    where = ".".join(map(str, steps))
+    where = wire.mended(".".join(str(step)[:SHOWN] for step in steps))
     return ImportInvalid(f"message {place}: {where or 'it'}: {first['msg'][0].lower()}{first['msg'][1:]}")

@@ -3,6 +3,7 @@
 Others say results in several messages, or leave them out. What is in order already stays as it is.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ class Pairing:
     def __init__(self, repairs: Repairs) -> None:
         self._repairs = repairs
         self._asked: list[str] = []
+        self._open: Counter[str] = Counter()
         self._given: list[ToolResultBlock] = []
         self._use: Placed | None = None
 
@@ -44,6 +46,7 @@ class Pairing:
             yield from self._without(placed, results)
             return
         self._asked = [block.id for block in placed.message.content if isinstance(block, ToolUseBlock)]
+        self._open = Counter(self._asked)
         self._use = placed if self._asked else None
         yield placed
 
@@ -70,26 +73,24 @@ class Pairing:
 
     def _fitting(self, placed: Placed, results: Sequence[ToolResultBlock]) -> list[ToolResultBlock]:
         """The results that were asked for and not given before."""
-        left = list(self._asked)
-        for given in self._given:
-            left.remove(given.tool_use_id)
         fitting = []
         for result in results:
-            if result.tool_use_id in left:
-                left.remove(result.tool_use_id)
+            if self._open[result.tool_use_id]:
+                self._open[result.tool_use_id] -= 1
                 fitting.append(result)
             else:
                 self._repairs.note("a tool result without its tool use was left out", placed.place)
         return fitting
 
     def _missing(self) -> list[ToolResultBlock]:
-        left = list(self._asked)
-        for given in self._given:
-            left.remove(given.tool_use_id)
         place = self._use.place if self._use else 0
-        for _ in left:
-            self._repairs.note("a tool use without a result was given a failed one", place)
-        return [ToolResultBlock(use, (TextBlock(MISSING),), failed=True) for use in left]
+        missing = []
+        for use in reversed(self._asked):  # of equal ids, the first were answered
+            if self._open[use]:
+                self._open[use] -= 1
+                self._repairs.note("a tool use without a result was given a failed one", place)
+                missing.append(ToolResultBlock(use, (TextBlock(MISSING),), failed=True))
+        return missing[::-1]
 
     def _without(self, placed: Placed, results: Sequence[ToolResultBlock]) -> Iterator[Placed]:
         if others := _others(placed.message):
@@ -97,6 +98,7 @@ class Pairing:
 
     def _forget(self) -> None:
         self._asked, self._given, self._use = [], [], None
+        self._open = Counter()
 
 
 def _others(message: Message) -> tuple[Block, ...]:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from itertools import chain
 from typing import NoReturn
 
+from pydantic import JsonValue
+
 from eai_mcp import wire
-from eai_mcp.errors import ImportInvalid, LimitExceeded
-from eai_mcp.formats import Head, elements, erlang_files, own, packed
+from eai_mcp.errors import ImportInvalid
+from eai_mcp.formats import Head, Tally, elements, erlang_files, own, packed
 from eai_mcp.formats.elements import Part
 from eai_mcp.formats.intake import Imported, Intake, Means
 from eai_mcp.formats.own_reading import moment
@@ -17,6 +19,11 @@ from eai_mcp.messages import JsonObject, Usage
 OUTPUT = "output"
 """Where a reply of Responses has its items; but a tool's result, too, has such a member."""
 
+LONGEST_NAME = 128
+MOST_TOKENS = 2**53
+"""Of a number with thousands of digits, the sum with another could not be written."""
+SYSTEM = ("system", "instructions")
+"""Where a request has its system text, beside the messages."""
 COUNTS = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
@@ -28,7 +35,7 @@ def session(pieces: Iterator[bytes], form: str, means: Means) -> Imported:
         LimitExceeded: It is too large.
         StorageFull, StorageUnavailable: It cannot be kept aside.
     """
-    first, data = peeked(packed.unpacked(pieces, means.limits))
+    first, data = peeked(looked(packed.unpacked(pieces, means.limits), means.tally))
     if first.startswith(erlang_files.MAGIC):
         if form not in ("auto", "eai"):
             raise ImportInvalid(f"the file holds Erlang terms, not {form}; take format eai or auto")
@@ -39,6 +46,13 @@ def session(pieces: Iterator[bytes], form: str, means: Means) -> Imported:
     for part in elements.parts(data, means.limits):
         document.take(part)
     return document.done()
+
+
+def looked(pieces: Iterator[bytes], tally: Tally) -> Iterator[bytes]:
+    """The same pieces, as long as somebody wants them: what is in them may be no message at all."""
+    for piece in pieces:
+        tally.look()
+        yield piece
 
 
 def peeked(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -52,11 +66,10 @@ class _Document:
 
     def __init__(self, form: str, means: Means) -> None:
         self._form = form
-        self._limits = means.limits
         self._intake = Intake("jsonl" if form == own.SESSION else form, means)
         self._digest = own.Digest()
         self._members: JsonObject = {}
-        self._size = self._elements = 0
+        self._elements = 0
         self._lists: list[str] = []
         self._is_whole = False
         self._is_begun = form == "jsonl"  # in which nothing is an empty history
@@ -68,7 +81,9 @@ class _Document:
             case "element":
                 self._element(part)
             case "member":
-                self._member(part)
+                if part.key in elements.LISTS and part.key in self._members:
+                    raise ImportInvalid(f"the content has `{part.key}` twice; which of them is meant?")
+                self._members[part.key] = part.value
             case "end":
                 self._end()
             case "value":
@@ -82,10 +97,24 @@ class _Document:
             return self._own()
         if self._form == own.SESSION:
             self._refuse_as_own()
+        self._check_page()
+        for name in SYSTEM:
+            if self._members.get(name):
+                self._intake.repairs.note(f"`{name}` was left out: talk's `system` sets it", None)
         read = self._intake.done(Head())
         if read.repairs and not read.message_count:
             raise ImportInvalid(f"no message in the content can be taken as {read.format}: {read.repairs[0]}")
         return read
+
+    def _check_page(self) -> None:
+        """See that a page of `get_history` is all there is."""
+        members = self._members
+        if "next_after" in members or members.get("message_count", self._elements) != self._elements:
+            count = shown(members.get("message_count"))
+            raise ImportInvalid(
+                f"the content is a page with {self._elements} of {count} messages; take all of them, as"
+                " export_chat_session_context writes them"
+            )
 
     def _is_own(self) -> bool:
         """Whether the object says, so far, that it is an export of ours."""
@@ -116,16 +145,6 @@ class _Document:
         self._elements += 1
         self._intake.element(value, size=part.size)
 
-    def _member(self, part: Part) -> None:
-        self._size += part.size
-        if self._size > self._limits.element:
-            raise LimitExceeded(
-                f"beside the messages there are more than {self._limits.element:,} characters, the limit",
-                limit=self._limits.element,
-                actual=self._size,
-            )
-        self._members[part.key] = part.value
-
     def _end(self) -> None:
         """The first value is whole."""
         members = self._members
@@ -133,7 +152,7 @@ class _Document:
             raise ImportInvalid("the file is a snapshot of all sessions: `restore` reads it")
         if self._is_own():
             check_version(members)
-        self._is_whole = bool(self._lists) or any(name in members for name in elements.LISTS)
+        self._is_whole = bool(self._lists) or any(members.get(name) == [] for name in elements.LISTS)
         if self._is_whole or not members:
             return
         if "role" in members or "type" in members:
@@ -142,9 +161,12 @@ class _Document:
             self._is_whole = True
             for element in found:
                 self._intake.element(element)
+        elif isinstance(said := members.get("input"), str):  # a short request for Responses
+            self._is_whole = True
+            self._intake.element({"role": "user", "content": said})
         else:
-            shown = ", ".join(name[:40] for name in [*members][:8])
-            raise ImportInvalid(f"the content has no list of messages; it is an object with {shown}")
+            names = ", ".join(wire.mended(name[:40]) for name in [*members][:8])
+            raise ImportInvalid(f"the content has no list of messages; it is an object with {names}")
 
     def _value(self, part: Part) -> None:
         if self._is_whole:
@@ -153,9 +175,9 @@ class _Document:
 
     def _own(self) -> Imported:
         members = self._members
-        if members.get("message_count", self._elements) != self._elements:
+        if shown(members.get("message_count", self._elements)) != str(self._elements):
             raise ImportInvalid(
-                f"the file is incomplete: it should have {members['message_count']} messages, and has"
+                f"the file is incomplete: it should have {shown(members['message_count'])} messages, and has"
                 f" {self._elements}"
             )
         choices, usage = wire.fields(members.get("choices")), wire.fields(members.get("usage"))
@@ -173,11 +195,16 @@ def check_version(members: JsonObject) -> None:
     Raises:
         ImportInvalid: A newer eai-mcp wrote it.
     """
-    if members.get("version") != own.VERSION:
-        shown = json.dumps(members.get("version"))[:40]
+    if shown(members.get("version")) != str(own.VERSION):
         raise ImportInvalid(
-            f"the file is of version {shown} of its format, and this eai-mcp reads {own.VERSION}; update it"
+            f"the file is of version {shown(members.get('version'))} of its format, and this eai-mcp reads"
+            f" {own.VERSION}; update it"
         )
+
+
+def shown(value: JsonValue) -> str:
+    """What a file says, in short."""
+    return json.dumps(value)[:40]
 
 
 def head_of(members: JsonObject) -> Head:
@@ -189,13 +216,19 @@ def head_of(members: JsonObject) -> Head:
     choices = wire.fields(members.get("choices"))
     for name, choice in choices.items():
         if not isinstance(choice, str):
-            raise ImportInvalid(f"choices.{name[:40]} should be text, not {type(choice).__name__}")
+            raise ImportInvalid(
+                f"choices.{wire.mended(name[:40])} should be text, not {type(choice).__name__}"
+            )
+        if name != "system" and len(choice) > LONGEST_NAME:
+            raise ImportInvalid(
+                f"choices.{wire.mended(name[:40])} has {len(choice):,} characters; {LONGEST_NAME} is the most"
+            )
     spent = wire.fields(members.get("usage"))
     cost = wire.amount(spent.get("cost_usd"))
-    counts = {name: wire.count(spent.get(name)) for name in COUNTS}
+    counts = {name: min(wire.count(spent.get(name)), MOST_TOKENS) for name in COUNTS}
     return Head(
         session=wire.string(members.get("session")),
         updated_at=moment(members.get("updated_at"), "updated_at") or 0.0,
-        choices={name: str(choice) for name, choice in choices.items()},
+        choices={name: wire.mended(str(choice)) for name, choice in choices.items()},
         usage=Usage(**counts, cost_usd=None if cost is None else max(0.0, cost)),
     )

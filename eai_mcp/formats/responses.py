@@ -79,7 +79,7 @@ class Reader:
                 result = vendors.tool_result(element.get("call_id"), content, notes)
                 yield from notes.message("user", result)
             case "reasoning":
-                notes.note(vendors.SEALED)
+                self._add(_thought(element, notes), notes)
             case kind:
                 notes.unknown("an item", kind)
 
@@ -106,6 +106,16 @@ class Reader:
                 "which are one message; put something of the user between them"
             )
         self._said += blocks
+
+
+def _thought(element: JsonObject, notes: Notes) -> Iterator[ThinkingBlock]:
+    """What can be read of a thought: its summary, or itself where it is not sealed."""
+    for parts in (element.get("summary"), element.get("content")):
+        said = [text for part in wire.items(parts) if (text := wire.string(wire.fields(part).get("text")))]
+        if said:
+            yield from vendors.thought("\n\n".join(said), None, notes)
+            return
+    notes.note(vendors.SEALED)
 
 
 def _user(message: Message) -> Iterator[JsonObject]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from eai_mcp import wire
 from eai_mcp.errors import ImportInvalid
 from eai_mcp.formats import Head, elements, erlang_files, own, packed
-from eai_mcp.formats.intake import Imported, Intake, Means
-from eai_mcp.formats.reading import check_version, head_of, peeked
+from eai_mcp.formats.intake import Imported, Intake, Means, Sessions
+from eai_mcp.formats.reading import check_version, head_of, looked, peeked, shown
 from eai_mcp.messages import JsonObject
 
 
@@ -19,7 +19,7 @@ def sessions(pieces: Iterator[bytes], means: Means) -> list[Imported]:
         LimitExceeded: It is too large.
         StorageFull, StorageUnavailable: It cannot be kept aside.
     """
-    first, data = peeked(packed.unpacked(pieces, means.limits))
+    first, data = peeked(looked(packed.unpacked(pieces, means.limits), means.tally))
     if first.startswith(erlang_files.MAGIC):
         return erlang_files.sessions(data, means)
     snapshot = _Snapshot(means)
@@ -31,13 +31,17 @@ def sessions(pieces: Iterator[bytes], means: Means) -> list[Imported]:
             case "end":
                 snapshot.begin(members)
             case "value":
-                snapshot.take(wire.fields(part.value))
+                if not isinstance(part.value, dict):
+                    raise ImportInvalid("the snapshot is damaged: a line of it is no object")
+                snapshot.take(part.value, size=part.size)
             case "element":
                 raise ImportInvalid(NO_SNAPSHOT)
     return snapshot.done()
 
 
-NO_SNAPSHOT = "the file is no snapshot of all sessions; `replace_history` reads the history of one"
+NO_SNAPSHOT = (
+    "the file is no snapshot of all sessions; `replace_history` (`eai-mcp import`) reads the history of one"
+)
 
 
 class _Snapshot:
@@ -45,7 +49,7 @@ class _Snapshot:
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        self._sessions: list[Imported] = []
+        self._sessions = Sessions(means.limits)
         self._hash = hashlib.sha256()
         self._intake: Intake | None = None
         self._head = Head()
@@ -60,7 +64,7 @@ class _Snapshot:
         check_version(line)
         self._hash.update(own.canonical(line) + b"\n")
 
-    def take(self, line: JsonObject) -> None:
+    def take(self, line: JsonObject, *, size: int) -> None:
         """Take another line."""
         if self._is_done:
             raise ImportInvalid("the snapshot goes on behind its end; it was changed since it was written")
@@ -78,7 +82,7 @@ class _Snapshot:
         else:
             self._came += 1
             self._all += 1
-            self._intake.element(line)
+            self._intake.element(line, size=size)
 
     def done(self) -> list[Imported]:
         """The sessions, once there are no more lines."""
@@ -86,7 +90,7 @@ class _Snapshot:
             raise ImportInvalid("the file is empty; it should be a snapshot")
         if not self._is_done:
             raise ImportInvalid("the snapshot is incomplete: its last line is missing")
-        return self._sessions
+        return self._sessions.all
 
     def _close(self) -> None:
         if self._intake is None:
@@ -96,16 +100,16 @@ class _Snapshot:
                 f"the snapshot is damaged: session {self._head.session[:128]!r} should have {self._expected}"
                 f" messages, and has {self._came}"
             )
-        self._sessions.append(self._intake.done(self._head))
+        self._sessions.add(self._intake.done(self._head))
         self._intake = None
 
     def _end(self, line: JsonObject) -> None:
         self._close()
         told = (line.get("session_count"), line.get("message_count"))
-        if told != (len(self._sessions), self._all):
+        if told != (len(self._sessions.all), self._all):
             raise ImportInvalid(
-                f"the snapshot is damaged: it should have {told[0]} sessions with {told[1]} messages, and has"
-                f" {len(self._sessions)} with {self._all}"
+                f"the snapshot is damaged: it should have {shown(told[0])} sessions with {shown(told[1])}"
+                f" messages, and has {len(self._sessions.all)} with {self._all}"
             )
         if line.get("sha256") != self._hash.hexdigest():
             raise ImportInvalid("the snapshot was changed since it was written: its sha256 does not fit")

@@ -9,6 +9,9 @@ from eai_mcp.messages import JsonObject
 
 Shape: TypeAlias = Literal["jsonl", "converse", "openai", "openai-responses", "anthropic"]
 
+TOOL_USE = "tool_use"
+
+_REPLY = ("stop_reason", "stop_sequence")
 _OWN = ("at", "turn_id", "seq", "partial", "state")
 _CHAT = ("tool_calls", "tool_call_id", "function_call", "reasoning_content", "refusal", "audio")
 _CONVERSE = (
@@ -42,20 +45,26 @@ def shape(element: JsonObject) -> Shape | None:
         return "jsonl"
     if element.get("role") == "tool" or any(name in element for name in _CHAT):
         return "openai"
-    if isinstance(element.get("type"), str) and element["type"] != "text":
-        return "openai-responses"
     for block in wire.items(content):
         found = _of_block(wire.fields(block))
         if found is not None:
             return found
-    return None
+    if any(name in element for name in _REPLY) or (uses_tools(element) and "type" in element):
+        return "anthropic"
+    is_item = isinstance(element.get("type"), str) and element["type"] != "text"
+    return "openai-responses" if is_item else None
+
+
+def uses_tools(element: JsonObject) -> bool:
+    """Whether it asks for a tool in the words that Anthropic and we share."""
+    return any(wire.fields(block).get("type") == TOOL_USE for block in wire.items(element.get("content")))
 
 
 def _of_block(block: JsonObject) -> Shape | None:
     kind = block.get("type")
     if kind is None:
         return "converse" if any(name in block for name in _CONVERSE) else None
-    if not isinstance(kind, str) or kind == "text":
+    if not isinstance(kind, str) or kind in ("text", TOOL_USE):
         return None
     if kind in _PARTS:
         return _PARTS[kind]

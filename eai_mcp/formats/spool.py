@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from eai_mcp.errors import EaiError, StorageFull, StorageUnavailable
 from eai_mcp.messages import Line
 
 IN_MEMORY = 4 * 1024 * 1024
+PIECE = 256 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -48,12 +50,14 @@ class Spool:
         Raises:
             StorageFull, StorageUnavailable: It cannot be kept.
         """
-        written = f"{json.dumps([line.turn_id, line.at])}\t{line.body}\n".encode("ascii")
+        head = json.dumps([line.turn_id, line.at, len(line.body)])
         try:
-            self._file.write(written)
+            self._size += self._file.write(f"{head}\n{line.body[:PIECE]}".encode("ascii"))
+            # In pieces, for a copy of a long one may be one too many.
+            for at in range(PIECE, len(line.body), PIECE):
+                self._size += self._file.write(line.body[at : at + PIECE].encode("ascii"))
         except OSError as error:
             raise self._refused(error) from error
-        self._size += len(written)
 
     def since(self, begin: int) -> "Run":
         """The lines from one place up to here."""
@@ -64,16 +68,16 @@ class Spool:
         try:
             self._file.seek(begin)
             while begin < end:
-                written = self._file.readline()
-                begin += len(written)
-                turn, _, body = written.decode("ascii").partition("\t")
-                turn_id, at = json.loads(turn)
-                yield Line(turn_id, at, body.removesuffix("\n"))
+                head = self._file.readline()
+                turn_id, at, length = json.loads(head)
+                begin += len(head) + length
+                yield Line(turn_id, at, self._file.read(length).decode("ascii"))
         except OSError as error:
             raise self._refused(error) from error
 
     def _refused(self, error: OSError) -> EaiError:
-        folder = str(self._folder or tempfile.gettempdir())
+        # Not asked of `tempfile`, which raises where it finds none.
+        folder = str(self._folder or os.environ.get("TMPDIR", "the system's own"))
         kind = StorageFull if error.errno in _FULL else StorageUnavailable
         return kind(
             f"the folder for temporary files, {folder}, cannot be used: {error.strerror}; make room, or name "

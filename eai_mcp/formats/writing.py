@@ -4,14 +4,16 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from eai_mcp import wire
-from eai_mcp.errors import StorageUnavailable
+from eai_mcp.errors import LimitExceeded
 from eai_mcp.formats import (
     Head,
+    Limits,
     Tally,
     Writer,
     Written,
     anthropic,
     converse,
+    damaged,
     markdown,
     openai,
     own,
@@ -28,6 +30,7 @@ WRITERS: dict[Written, type[Writer]] = {
 }
 ENDINGS: dict[str, Written] = {".md": "markdown", ".markdown": "markdown", ".jsonl": "jsonl"}
 PIECE = 256 * 1024
+LIMITS = Limits()
 
 
 def session(form: Written, head: Head, lines: Iterable[Line], tally: Tally) -> Iterator[bytes]:
@@ -47,9 +50,39 @@ def session(form: Written, head: Head, lines: Iterable[Line], tally: Tally) -> I
             return _gathered(_listed(WRITERS[form](), lines, tally))
 
 
-def snapshot(sessions: Iterable[tuple[Head, int, Iterable[Line]]], tally: Tally) -> Iterator[bytes]:
-    """All sessions, each with the number of its messages, as our packed snapshot."""
-    return gzipped(_gathered(own.snapshot(sessions, tally)))
+def snapshot(
+    sessions: Iterable[tuple[Head, int, Iterable[Line]]], tally: Tally, limits: Limits = LIMITS
+) -> Iterator[bytes]:
+    """All sessions, each with the number of its messages, as our packed snapshot.
+
+    Raises:
+        StorageUnavailable: A message is damaged.
+        LimitExceeded: It could not be read again.
+    """
+    return gzipped(limited(_gathered(own.snapshot(sessions, tally)), limits, tally))
+
+
+def limited(pieces: Iterator[bytes], limits: Limits, tally: Tally) -> Iterator[bytes]:
+    """The same pieces, of which there are no more than can be read again.
+
+    Raises:
+        LimitExceeded: There are.
+    """
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        for actual, limit, what in (
+            (size, limits.unpacked, "bytes"),
+            (tally.messages, limits.messages, "messages"),
+        ):
+            if actual > limit:
+                raise LimitExceeded(
+                    f"there are more than {limit:,} {what}, which could not be read again; export sessions"
+                    " one by one, or fork a part of a long one",
+                    limit=limit,
+                    actual=actual,
+                )
+        yield piece
 
 
 def gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -71,8 +104,9 @@ def form_of(path: str) -> Written:
 
 
 def is_packed(form: Written, path: str) -> bool:
-    """Whether a file is to be packed: ours always is, any other if its name says so."""
-    return form == own.SESSION or path.lower().endswith(".gz")
+    """Whether a file is to be packed: if its name says so, and ours unless its name says that it is not."""
+    name = path.lower()
+    return name.endswith(".gz") or (form == own.SESSION and not name.endswith(".json"))
 
 
 def _listed(writer: Writer, lines: Iterable[Line], tally: Tally) -> Iterator[bytes]:
@@ -95,9 +129,7 @@ def _read(lines: Iterable[Line]) -> Iterator[tuple[Line, Message]]:
         try:
             yield line, line.message
         except ValueError as error:
-            raise StorageUnavailable(
-                "the file with the sessions is damaged: a message in it cannot be read", retryable=False
-            ) from error
+            raise damaged() from error
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -119,7 +119,7 @@ class ReplaceArguments(Arguments):
 
     chat_session: str = DEFAULT_SESSION
     file_path: Path | None = None
-    content: str | list[JsonValue] | dict[str, JsonValue] | None = None
+    content: str | list[dict[str, JsonValue]] | dict[str, JsonValue] | None = None
     revision: Annotated[int, Field(ge=1, le=FARTHEST, description="a former history")] | None = None
     format: Annotated[formats.Read, WithJsonSchema({"type": "string"})] = "auto"
 

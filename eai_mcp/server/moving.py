@@ -7,7 +7,6 @@ from typing import Any
 
 import anyio.from_thread
 import mcp_types as types
-from pydantic import JsonValue
 
 from eai_mcp.app import App
 from eai_mcp.errors import InvalidArgument
@@ -29,15 +28,15 @@ def tools(app: App) -> list[ToolSpec[Any]]:
     return [
         ToolSpec(
             name="export_chat_session_context",
-            description="Write a session's history to a file, or return it (next_offset: there is more).",
+            description="Write a session's history to a file, or return it (in parts: next_offset).",
             arguments=arguments.ExportArguments,
             result=results.ExportAnswer,
             run=face.export,
-            annotations=types.ToolAnnotations(destructive_hint=False, open_world_hint=False),
+            annotations=LOCAL,
         ),
         ToolSpec(
             name="replace_history",
-            description="Replace a session's history by a file, by content, or by its former revision.",
+            description="Replace a session's history by a file, content or a former revision.",
             arguments=arguments.ReplaceArguments,
             result=results.ReplacedAnswer,
             run=face.replace,
@@ -49,11 +48,11 @@ def tools(app: App) -> list[ToolSpec[Any]]:
             arguments=arguments.SnapshotArguments,
             result=results.SnapshotAnswer,
             run=face.snapshot,
-            annotations=types.ToolAnnotations(destructive_hint=False, open_world_hint=False),
+            annotations=LOCAL,
         ),
         ToolSpec(
             name="restore",
-            description="Bring back all sessions of a snapshot, or none.",
+            description="Bring back all sessions of a snapshot.",
             arguments=arguments.RestoreArguments,
             result=results.RestoredAnswer,
             run=face.restore,
@@ -79,7 +78,7 @@ class _Moving:
         form = given.format or writing.form_of(given.file_path)
         tally = _tally()
         async with progress.counted(tally, request.report):
-            saved = await self._archive.export(
+            exported, saved = await self._archive.export(
                 request.space,
                 given.chat_session,
                 form,
@@ -92,15 +91,17 @@ class _Moving:
             "format": form,
             "file_path": str(saved.path),
             "size_bytes": saved.size_bytes,
-            "message_count": tally.messages,
+            "message_count": exported.message_count,
             "sha256": saved.sha256,
         }
+        if exported.left_out:
+            told["left_out"] = list(exported.left_out)
         return answers.whole(told)
 
     async def _excerpt(self, given: arguments.ExportArguments, form: Written, request: Request) -> Answer:
         tally = _tally()
         async with progress.counted(tally, request.report):
-            found = await self._archive.export(
+            exported, found = await self._archive.export(
                 request.space,
                 given.chat_session,
                 form,
@@ -112,9 +113,11 @@ class _Moving:
             "format": form,
             "content": found.text,
             "size_bytes": found.size_bytes,
-            "message_count": tally.messages,
+            "message_count": exported.message_count,
             "sha256": found.sha256,
         }
+        if exported.left_out:
+            told["left_out"] = list(exported.left_out)
         if found.next_offset is not None:
             told["next_offset"] = found.next_offset
         handle = {name: value for name, value in told.items() if name != "content"}
@@ -127,11 +130,13 @@ class _Moving:
                 f"name one of file_path, content and revision, not {' and '.join(named) or 'none'}",
                 field=named[1] if named else "content",
             )
-        if given.revision is not None:
-            done = await self._archive.revert(request.space, given.chat_session, given.revision)
-        else:
-            tally = _tally()
-            async with progress.counted(tally, request.report):
+        tally = _tally()
+        async with progress.counted(tally, request.report):
+            if given.revision is not None:
+                done = await self._archive.revert(
+                    request.space, given.chat_session, given.revision, tally=tally
+                )
+            else:
                 done = await self._archive.replace(
                     request.space,
                     given.chat_session,
@@ -201,7 +206,7 @@ def _tally() -> Tally:
     return Tally(anyio.from_thread.check_cancelled)
 
 
-def _bytes(content: JsonValue) -> bytes:
+def _bytes(content: object) -> bytes:
     text = content if isinstance(content, str) else json.dumps(content)
     try:
         return text.encode()

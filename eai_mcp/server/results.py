@@ -127,6 +127,7 @@ class ExportAnswer(TypedDict, total=False):
     sha256: str
     content: str
     next_offset: int
+    left_out: list[str]
 
 
 class ReplacedAnswer(TypedDict, total=False):

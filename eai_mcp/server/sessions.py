@@ -99,15 +99,29 @@ class Sessions:
     async def _read(self, uri: str, session: str) -> types.ReadResourceResult:
         contents: list[types.TextResourceContents | types.BlobResourceContents] = []
         for form, mime_type in _FORMS:
-            take = outlets.excerpt(0, LONGEST)
-            whole = await self._registry.archive.export("", session, form, take, tally=Tally(check_cancelled))
-            if whole.next_offset is not None or _size(whole.text) > LONGEST:
-                raise LimitExceeded(
-                    f"session {session!r} is too long for one answer: export_chat_session_context writes it"
-                    " to a file, or returns it in parts"
-                )
-            contents.append(types.TextResourceContents(uri=uri, mime_type=mime_type, text=whole.text))
+            text = await self._text(session, form)
+            if _size(text) > LONGEST:
+                raise _too_long(session)
+            contents.append(types.TextResourceContents(uri=uri, mime_type=mime_type, text=text))
         return types.ReadResourceResult(contents=contents)
+
+    async def _text(self, session: str, form: Written) -> str:
+        tally = Tally(check_cancelled)
+        try:
+            _, text = await self._registry.archive.export(
+                "", session, form, outlets.short(LONGEST), tally=tally
+            )
+        except LimitExceeded as error:
+            raise _too_long(session) from error
+        return text
+
+
+def _too_long(session: str) -> LimitExceeded:
+    return LimitExceeded(
+        f"session {session!r} is too long for one answer: export_chat_session_context writes it to a file, or"
+        " returns it in parts",
+        limit=LONGEST,
+    )
 
 
 def _size(text: str) -> int:

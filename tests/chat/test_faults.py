@@ -7,6 +7,7 @@ from eai_mcp.chat.choose import choose
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Talk
 from eai_mcp.errors import Conflict, Internal, StorageFull, StorageUnavailable, TurnFailed
+from eai_mcp.formats import Tally
 from eai_mcp.messages import ToolUseBlock, Usage, assistant, user
 from eai_mcp.observe import ignore
 from eai_mcp.store import Choices, Claim, Start
@@ -112,7 +113,7 @@ async def test_whoever_comes_next_saves_the_end_of_a_turn(catalog, way):
             case "replace":
                 assert (await replaced(registry, "work", [user("x")])).revision == 2
             case "revert":
-                assert (await registry.archive.revert("", "work", 1)).revision == 2
+                assert (await registry.archive.revert("", "work", 1, tally=Tally())).revision == 2
             case if_busy:
                 assert (await ask(registry, "b", session="work", if_busy=if_busy)).reply == "2"
 

@@ -10,6 +10,7 @@ from eai_mcp.errors import (
     NotFound,
     SessionBusy,
 )
+from eai_mcp.formats import Tally
 from eai_mcp.messages import Message, ToolUseBlock, assistant, user
 from eai_mcp.store import Choices
 from tests.chat.taking import (
@@ -57,7 +58,7 @@ async def test_a_name_that_no_session_may_have_is_refused_everywhere(catalog, na
             registry.fork("", name, "new"),
             registry.fork("", "default", name),
             replaced(registry, name, []),
-            registry.archive.revert("", name, 1),
+            registry.archive.revert("", name, 1, tally=Tally()),
             registry.begin("", Talk(content="a", session=name)),
         ):
             with pytest.raises(InvalidArgument, match=r"chat_session|new_session"):
@@ -147,14 +148,14 @@ async def test_a_replaced_history_is_what_the_model_sees_and_can_be_had_back(cat
         done = await ask(registry, "b", session="work")
         assert done.effective.model == "other"
         assert call.requests[1].messages == (user("x"), USE, RESULT, user("b"))
-        assert (await registry.archive.revert("", "work", 1)).revision == 3
+        assert (await registry.archive.revert("", "work", 1, tally=Tally())).revision == 3
         await ask(registry, "c", session="work")
         assert call.requests[2].messages == (user("a"), assistant("1"), user("c"))
         for revision in (0, 9):
             with pytest.raises(NotFound, match=f"no revision {revision}"):
-                await registry.archive.revert("", "work", revision)
+                await registry.archive.revert("", "work", revision, tally=Tally())
         with pytest.raises(NotFound):
-            await registry.archive.revert("", "nowhere", 1)
+            await registry.archive.revert("", "nowhere", 1, tally=Tally())
 
 
 async def test_a_history_is_not_replaced_while_a_turn_runs(catalog):
@@ -167,7 +168,7 @@ async def test_a_history_is_not_replaced_while_a_turn_runs(catalog):
         with pytest.raises(SessionBusy):
             await replaced(registry, "default", [user("x")])
         with pytest.raises(SessionBusy):
-            await registry.archive.revert("", "default", 1)
+            await registry.archive.revert("", "default", 1, tally=Tally())
         assert await texts(registry) == ["a", "1"]
 
 
@@ -218,7 +219,7 @@ async def test_spaces_are_apart(catalog):
             registry.interrupt("bob", "work"),
             registry.close("bob", "work"),
             registry.fork("bob", "work", "copy"),
-            registry.archive.revert("bob", "work", 1),
+            registry.archive.revert("bob", "work", 1, tally=Tally()),
         ):
             with pytest.raises(NotFound):
                 await door

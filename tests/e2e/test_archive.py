@@ -230,3 +230,42 @@ async def test_no_answer_about_a_large_session_is_above_the_limit_of_a_message(h
         whole == (folder / "large").read_bytes() == gzip.decompress((folder / "again.jsonl.gz").read_bytes())
     )
     assert len(json.dumps(answer)) < 8 * 1024 * 1024
+
+
+def test_odd_standard_outputs_are_told_or_left_alone(installed, environment, folder, command):
+    """Issue 5: command line twins; bad input and faults: a clear error, never a traceback."""
+    folder.mkdir(parents=True)
+    (folder / "in.jsonl").write_text(json.dumps(CONTENT[0]) * 3, encoding="utf-8")
+    command("import", "work", "in.jsonl")
+    export = f"{installed / 'eai-mcp'} export work"
+
+    def shell(line):
+        words = ["sh", "-c", line]
+        done = subprocess.run(
+            words, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stderr
+
+    code, told = shell(f"{export} - > /dev/full")
+    assert (code, "standard output cannot be written: No space left" in told) == (1, True)
+    code, told = shell(f"{export} out.json >&-")
+    assert (code, "3 messages of work as eai-mcp" in told) == (0, True)
+    assert json.loads((folder / "out.json").read_bytes())["message_count"] == 3
+    code, told = shell(f"script -qec '{export} -' /dev/null")
+    assert code == 2
+
+
+def test_an_export_whose_reader_does_not_read_can_be_stopped_by_hand(installed, environment, folder, command):
+    large.jsonl(folder / "large.jsonl", 5_000)
+    command("import", "work", "large.jsonl")
+    words = [installed / "eai-mcp", "export", "work", "-", "--format", "jsonl"]
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == "{"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()

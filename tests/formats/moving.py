@@ -43,6 +43,12 @@ def written(form: Any, given: Iterable[Line], head: Head = Head(session="work"))
     return b"".join(writing.session(form, head, given, Tally()))
 
 
+def limited(given: Iterable[Line], **limits: int) -> bytes:
+    """A file, if it could be read again within these limits."""
+    tally = Tally()
+    return b"".join(writing.limited(writing.session("jsonl", Head(), given, tally), Limits(**limits), tally))
+
+
 def snapshot(*sessions: tuple[Head, Sequence[Line]]) -> bytes:
     """All sessions, packed."""
     return b"".join(writing.snapshot(((head, len(given), given) for head, given in sessions), Tally()))

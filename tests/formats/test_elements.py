@@ -139,7 +139,9 @@ def test_a_large_value_is_measured_before_it_is_read(size):
     assert told(json.dumps([long, 1]), size=size) == [*elements([long, 1]), ("end", "", None)]
 
 
-def test_parts_say_how_long_they_are():
-    data = b'[{"a": 1}, "long", 5]'
-    assert [part.size for part in parts(iter([data]), Limits())] == [8, 6, 1, 0]
-    assert next(parts(iter([data]), Limits())) == Part("element", {"a": 1}, 8)
+def test_parts_say_how_much_of_the_limits_they_take():
+    data = '[{"a": 1}, "long", 5, "né"]'.encode()
+    few, many = Limits(element=1000, values=1000), Limits(element=1000, values=10)
+    assert [part.size for part in parts(iter([data]), few)] == [8, 6, 1, 5, 0]
+    assert [part.size for part in parts(iter([data]), many)] == [200, 6, 1, 5, 0]
+    assert next(parts(iter([data]), few)) == Part("element", {"a": 1}, 8)

@@ -236,11 +236,10 @@ def test_the_ways_of_other_servers_are_read():
         ({"content": ["a"]}, "a part that is no object was left out"),
         ({"refusal": 7}, "a text that is no string was left out"),
         ({"tool_calls": {}}, "tool_calls that are no list were left out"),
-        ({"tool_calls": [7]}, "a tool use without an id was left out"),
+        ({"tool_calls": [7]}, "a tool use without a name was left out"),
         ({"tool_calls": [{"id": 7}]}, "a tool use without an id was left out"),
         ({"tool_calls": [{"id": "a", "function": {}}]}, "a tool use without a name was left out"),
         ({"tool_calls": [{"id": "a", "type": "custom"}]}, "a tool use of unknown kind 'custom' was left out"),
-        ({"function_call": {"name": "n"}}, "a function_call, which has no id, was left out"),
         (
             {"content": [{"type": "image_url", "image_url": {"url": "data:image/png,%89PNG"}}]},
             "an image whose data is no base64 was left out",
@@ -287,9 +286,45 @@ def test_a_tool_message_without_an_id_is_left_out():
     assert repairs[0] == "a tool result without an id was left out (message 1)"
 
 
+def test_calls_and_results_without_ids_are_brought_together():
+    """Issue 5: unpaired tool uses: repaired or refused."""
+
+    def asked(*names):
+        calls = [{"function": {"name": name, "arguments": {"at": 1}}} for name in names]
+        return {"role": "assistant", "content": "", "tool_calls": calls}
+
+    history = [
+        asked("look", "hear"),
+        {"role": "tool", "tool_name": "hear", "content": "waves"},
+        {"role": "tool", "content": "the sea"},
+        {"role": "assistant", "function_call": {"name": "smell", "arguments": "{}"}},
+        {"role": "function", "name": "smell", "content": "salt"},
+    ]
+    uses = (ToolUseBlock("call_1_0", "look", {"at": 1}), ToolUseBlock("call_1_1", "hear", {"at": 1}))
+    assert read(Reader, history) == (
+        [
+            Message("assistant", uses),
+            user(
+                (
+                    ToolResultBlock("call_1_1", (TextBlock("waves"),)),
+                    ToolResultBlock("call_1_0", (TextBlock("the sea"),)),
+                )
+            ),
+            Message("assistant", (ToolUseBlock("call_4_0", "smell", {}),)),
+            user((ToolResultBlock("call_4_0", (TextBlock("salt"),)),)),
+        ],
+        [],
+    )
+
+
+def test_what_was_spoken_is_read_as_words():
+    spoken = {"role": "assistant", "content": None, "audio": {"id": "audio_1", "transcript": "Ahoy."}}
+    assert read(Reader, [spoken]) == ([Message("assistant", (TextBlock("Ahoy."),))], [])
+
+
 def test_an_unknown_role_is_refused():
-    with pytest.raises(ImportInvalid, match=r"message 1 has the role 'function'; known are user, .*, tool"):
-        read(Reader, [{"role": "function", "name": "n", "content": "a"}])
+    with pytest.raises(ImportInvalid, match=r"message 1 has the role 'wizard'; known are user, .*, tool"):
+        read(Reader, [{"role": "wizard", "name": "n", "content": "a"}])
 
 
 def test_arguments_nested_too_deep_are_refused_unless_they_are_text():

@@ -177,6 +177,7 @@ def test_white_space_and_the_order_of_keys_may_change_on_the_way():
     for again in (
         json.dumps(whole, indent=4, sort_keys=True),
         json.dumps(dict(reversed(whole.items()))),
+        json.dumps(whole).replace('"at": 3.0', '"at": 3').replace('"at": 4.0', '"at": 4e0'),
     ):
         came = read(again.encode())
         assert (came.format, came.head) == ("eai-mcp", HEAD)
@@ -187,13 +188,17 @@ def test_white_space_and_the_order_of_keys_may_change_on_the_way():
     ("changes", "message"),
     [
         ({"message_count": 4}, "should have 4 messages, and has 5"),
-        ({"message_count": "5"}, "should have 5 messages"),
+        ({"message_count": "5"}, 'should have "5" messages'),
         ({"version": 2}, "version 2 of its format, and this eai-mcp reads 1"),
         ({"version": None}, "version null"),
+        ({"version": True}, "version true"),
+        ({"message_count": True}, "should have true messages"),
         ({"choices": {"model": "other"}}, "sha256 does not fit"),
         ({"usage": {"input": 11}}, "sha256 does not fit"),
         ({"messages": []}, "should have 5 messages, and has 0"),
         ({"choices": {"model": 5}, "sha256": None}, "choices.model should be text, not int"),
+        ({"choices": {"model": "m" * 129}, "sha256": None}, "choices.model has 129 characters"),
+        ({"updated_at": -1}, "updated_at should be seconds since 1970"),
     ],
 )
 def test_a_file_that_was_changed_or_is_newer_is_refused(changes, message):
@@ -237,7 +242,7 @@ def test_files_for_the_other_tool_say_which_it_is():
     both = snapshot((HEAD, EVERYTHING))
     with pytest.raises(ImportInvalid, match="`restore` reads it"):
         read(both)
-    with pytest.raises(ImportInvalid, match="`replace_history` reads"):
+    with pytest.raises(ImportInvalid, match=r"`replace_history` \(`eai-mcp import`\) reads"):
         read_all(written("eai-mcp", EVERYTHING, HEAD))
     with pytest.raises(ImportInvalid, match="no eai-mcp export"):
         read(written("openai", lines([user("hi")])), "eai-mcp")
@@ -247,3 +252,4 @@ def test_equal_values_have_one_canonical_form():
     assert own.canonical({"b": [1, {"z": None, "a": 0.5}], "a": "é"}) == (
         b'{"a":"\\u00e9","b":[1,{"a":0.5,"z":null}]}'
     )
+    assert own.canonical([1.0, -0.0, 1e300, 0.25, True]) == b"[1,0,1e+300,0.25,true]"

@@ -2,13 +2,13 @@
 
 import gzip
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eai_mcp.errors import ImportInvalid, LimitExceeded
-from eai_mcp.formats import Limits
+from eai_mcp.errors import ImportInvalid
 from eai_mcp.formats.writing import WRITERS
 from eai_mcp.messages import (
     ImageBlock,
@@ -51,7 +51,7 @@ RESPONSES = [
     {"type": "function_call_output", "call_id": "u1", "output": "the sea"},
     {"role": "assistant", "content": "It is the sea."},
 ]
-ANTHROPIC = [
+ANTHROPIC: list[dict[str, Any]] = [
     {"role": "user", "content": "look"},
     {
         "role": "assistant",
@@ -75,7 +75,12 @@ CONVERSE = [
     {"role": "user", "content": [{"toolResult": {"toolUseId": "u1", "content": [{"text": "the sea"}]}}]},
     {"role": "assistant", "content": [{"text": "It is the sea."}]},
 ]
-SHAPES = {"openai": CHAT, "openai-responses": RESPONSES, "anthropic": ANTHROPIC, "converse": CONVERSE}
+SHAPES: dict[str, list[Any]] = {
+    "openai": CHAT,
+    "openai-responses": RESPONSES,
+    "anthropic": ANTHROPIC,
+    "converse": CONVERSE,
+}
 
 
 def packed(value, **dump):
@@ -189,7 +194,10 @@ def test_a_page_of_get_history_is_read():
         ({"hello": "world"}, "no list of messages; it is an object with hello"),
         ({"messages": [], "items": CHAT}, None),
         ({"messages": CHAT, "items": CHAT}, "several lists of messages: messages, items"),
-        ({"messages": "x"}, None),
+        ({"messages": "x"}, "no list of messages; it is an object with messages"),
+        ({"messages": None}, "no list of messages"),
+        ({"messages": [], "message_count": 120}, "a page with 0 of 120 messages"),
+        ({"messages": CHAT, "next_after": 4}, "a page with 4 of null messages; take all of them"),
         ({}, "an empty object"),
         (
             [{"at": 1, "role": "user", "content": [{"type": "smell"}]}],
@@ -299,33 +307,51 @@ def test_our_own_messages_are_mended_and_it_is_told(value, expected, repairs):
     assert (came.messages, came.repairs) == ([*expected, user("last")], repairs)
 
 
-def test_only_so_many_kinds_of_repairs_are_told_apart():
-    content = [{"type": f"kind {number}"} for number in range(200)]
-    came = read(packed([{"at": 1, "role": "user", "content": [*content, {"type": "text", "text": "x"}]}]))
-    assert len(came.repairs) == 51
-    assert came.repairs[-1] == "other repairs of more kinds (150 times, first in message 1)"
-
-
-def test_too_many_messages_are_refused():
-    with pytest.raises(LimitExceeded, match="more than 3 messages"):
-        read(packed(CHAT), limits=Limits(messages=3))
-    assert len(read(packed(CHAT), limits=Limits(messages=4)).messages) == 4
-
-
-def test_neighbours_that_become_one_large_message_are_refused():
-    said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x" * 900}]}
-    with pytest.raises(LimitExceeded, match="neighbours that make one message have more than 5,000"):
-        read(packed([said] * 9), "openai-responses", limits=Limits(element=5000))
-    assert len(read(packed([said] * 4), "openai-responses", limits=Limits(element=5000)).messages) == 1
-
-
-def test_much_beside_the_messages_is_refused():
-    with pytest.raises(LimitExceeded, match="beside the messages"):
-        read(packed({**{f"k{n}": "x" * 900 for n in range(9)}, "messages": []}), limits=Limits(element=5000))
-
-
 def test_a_list_of_tool_results_of_which_one_is_missing_is_mended():
     """Issue 5: unpaired tool uses: repaired or refused, and the result reports which (`repairs`)."""
     came = read(packed(CHAT[:2]))
     assert came.messages[2].content[0].failed  # type: ignore[union-attr]  # a result
     assert came.repairs == ("a tool use without a result was given a failed one (message 2)",)
+
+
+def test_a_short_request_is_one_message_of_the_user():
+    assert read(packed({"model": "m", "input": "What is in the sea?"})).messages == ASKED[:1]
+
+
+def test_system_texts_beside_the_messages_are_told():
+    """Issue 5: system messages ... repaired or refused, and the result reports which (`repairs`)."""
+    for name, shape in (("system", ANTHROPIC), ("instructions", RESPONSES), ("system", CONVERSE)):
+        came = read(packed({name: "be brief", "messages": shape}))
+        assert (came.messages, came.repairs) == (USED, (f"`{name}` was left out: talk's `system` sets it",))
+
+
+def test_replies_of_anthropic_in_a_list_are_read_as_such():
+    """As `messages.append(response.model_dump())` leaves them."""
+    reply: dict[str, object] = {
+        "id": "msg_1",
+        "type": "message",
+        "model": "m",
+        "stop_reason": "tool_use",
+        "usage": {},
+    }
+    for marks in (reply, {"type": "message"}):
+        asked = {**marks, "role": "assistant", "content": ANTHROPIC[1]["content"]}
+        came = read(packed([{"role": "user", "content": "look"}, asked, *ANTHROPIC[2:]]))
+        assert (came.format, came.messages, came.repairs) == ("anthropic", USED, ())
+    said = {**reply, "role": "assistant", "content": [{"type": "text", "text": "Fish."}]}
+    assert read(packed([{"role": "user", "content": "What is in the sea?"}, said])).messages == ASKED
+
+
+def test_our_own_blocks_are_known_by_what_only_they_have():
+    use = {"type": "tool_use", "id": "u1", "name": "look", "input": {"far": True}}
+    result = {"type": "tool_result", "tool_use_id": "u1", "content": [], "failed": True}
+    own = [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+    came = read(packed(own))
+    assert came.format == "jsonl"
+    assert came.messages[1] == user((ToolResultBlock("u1", (), failed=True),))
+    assert read(packed(own[:1])).format == "anthropic"
+
+
+def test_a_list_that_is_there_twice_is_refused():
+    with pytest.raises(ImportInvalid, match="`messages` twice"):
+        read(b'{"messages": [], "x": 1, "messages": []}')

@@ -246,3 +246,21 @@ def test_any_json_is_read_or_refused(elements):
 def test_a_spoiled_export_is_read_or_refused(elements):
     """Issue 5: no input makes the importer raise outside the error tree."""
     holds_up(Reader, elements)
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"summary": [{"type": "summary_text", "text": "hm"}, {"type": "summary_text", "text": "so"}]},
+        {"summary": [], "content": [{"type": "reasoning_text", "text": "hm\n\nso"}]},
+    ],
+)
+def test_a_thought_that_can_be_read_is_kept(thought):
+    items = [
+        {"type": "reasoning", "id": "rs_1", "encrypted_content": "x", **thought},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Fish."}]},
+    ]
+    assert read(Reader, items) == (
+        [Message("assistant", (ThinkingBlock("hm\n\nso"), TextBlock("Fish.")))],
+        [],
+    )

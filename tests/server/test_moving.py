@@ -94,7 +94,8 @@ async def test_each_format_is_the_same_in_a_file_and_in_the_answer(moving, folde
     ("name", "form", "is_packed"),
     [
         ("a", "eai-mcp", True),
-        ("a.json", "eai-mcp", True),
+        ("a.json", "eai-mcp", False),
+        ("a.json.gz", "eai-mcp", True),
         ("a.md", "markdown", False),
         ("a.Markdown", "markdown", False),
         ("a.jsonl", "jsonl", False),

@@ -112,7 +112,7 @@ BAD = {
     "no JSON": ({"content": "hello"}, "import_invalid", "is not JSON"),
     "nothing": ({"content": ""}, "import_invalid", "is empty"),
     "a number": ({"content": "5"}, "import_invalid", "message 1 is no object"),
-    "strings": ({"content": ["hello"]}, "import_invalid", "message 1 is no object"),
+    "strings": ({"content": ["hello"]}, "invalid_argument", "content.0: input should be a valid dict"),
     "an empty object": ({"content": {}}, "import_invalid", "is an empty object"),
     "another object": ({"content": {"history": []}}, "import_invalid", "no list of messages"),
     "no role": ({"content": [*says("a"), {"content": "b"}]}, "import_invalid", "message 2"),

@@ -220,7 +220,7 @@ def newer(data):
         (newer, "update it"),
         (lambda data: b"", "empty"),
         (lambda data: b"[]", "no snapshot"),
-        (lambda data: json.dumps(says("hello")).encode(), "`replace_history` reads"),
+        (lambda data: json.dumps(says("hello")).encode(), "`replace_history` (`eai-mcp import`) reads"),
     ],
 )
 async def test_a_snapshot_that_is_damaged_restores_nothing(moving, folder, spoil, message):
@@ -292,13 +292,17 @@ async def test_names_that_no_session_may_have_are_mended_or_refused(moving, fold
         yield from ({"session": name, "message_count": 0} for name in names)
 
     _write(folder / "mended", lines("a b", "x" * 200, ".."), session_count=3, message_count=0)
-    _write(folder / "twice", lines("a b", "a_b"), session_count=2, message_count=0)
+    _write(folder / "alike", lines("a b", "a_b", "a/b"), session_count=3, message_count=0)
+    _write(folder / "twice", lines("a", "a"), session_count=2, message_count=0)
     async with moving() as (client, _):
         done = await told(client, "restore", file_path="mended")
         assert [row["name"] for row in await rows(client)] == ["_", "a_b", "default", "x" * 128]
         assert len(done["repairs"]) == 3
+        done = await told(client, "restore", file_path="alike", mode="replace")
+        assert [row["name"] for row in await rows(client)] == ["a_b", "a_b-2", "a_b-3", "default"]
+        assert done["repairs"] == ["session 'a b' is now 'a_b-2'", "session 'a/b' is now 'a_b-3'"]
         error = await refused(client, "restore", file_path="twice")
-        assert (error["code"], "two sessions named 'a_b'" in error["message"]) == ("import_invalid", True)
+        assert (error["code"], "two sessions named 'a'" in error["message"]) == ("import_invalid", True)
 
 
 async def test_what_was_mended_in_many_sessions_is_told_in_short(moving, folder):
