@@ -27,6 +27,7 @@ SMALL = 512 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*+")
 _MARK = re.compile(r'["\[\]{}]')
 _STRING = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_WHOLE_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _PLAIN = re.compile(r"[^ \t\r\n,:\[\]{}\"]*+")
 
 
@@ -249,8 +250,15 @@ class _Scanner:
         return end - self._at if held.isascii() else len(held[self._at : end].encode())
 
     def _values(self, end: int) -> int:
-        """About how many values there are; those that a string would have if it were read count too."""
-        return sum(self._held.count(sign, self._at, end) for sign in ",:[{")
+        """How many values there are, at most.
+
+        Of what is small, those that a string would have if it were read count too; a long text may have many.
+        """
+        values = _signs(self._held, self._at, end)
+        if self._limits.size(0, values=values) <= SMALL:
+            return values
+        plain = _WHOLE_STRING.sub("", self._held[self._at : end])
+        return _signs(plain, 0, len(plain))
 
     def _too_large(self, size: int) -> NoReturn:
         limit = self._limits.element
@@ -283,6 +291,10 @@ class _Scanner:
         raise ImportInvalid(
             f"the content is not JSON: {what} at character {self._before + self._at}, not {seen}"
         )
+
+
+def _signs(text: str, begin: int, end: int) -> int:
+    return sum(text.count(sign, begin, end) for sign in ",:[{")
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -17,6 +17,7 @@ Written, a history loses
 """
 
 import re
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import chain
 from typing import assert_never
@@ -105,7 +106,7 @@ class Reader:
 
     def __init__(self, repairs: Repairs) -> None:
         self._repairs = repairs
-        self._waiting: list[tuple[str, str]] = []
+        self._waiting = _Waiting()
 
     def read(self, element: JsonObject, place: int) -> Iterator[Message]:
         """The message that the element is.
@@ -121,7 +122,7 @@ class Reader:
             return
         role = notes.role(element.get("role"), known=_ROLES)
         if role is not None:
-            self._waiting = []
+            self._waiting = _Waiting()
             said = chain(
                 _reasoning(element, notes),
                 content,
@@ -152,17 +153,37 @@ class Reader:
                 notes.unknown("a tool use", kind)
 
     def _made(self, name: JsonValue, own: str) -> str:
-        self._waiting.append((wire.string(name), own))
+        self._waiting.add(wire.string(name), own)
         return own
 
     def _answered(self, element: JsonObject) -> JsonValue:
         """The id of the call that a result is for."""
-        if element.get("tool_call_id") is not None or not self._waiting:
-            return element.get("tool_call_id")
-        name = element.get("name") or element.get("tool_name")
-        asked = next((each for each in self._waiting if each[0] == name), self._waiting[0])
-        self._waiting.remove(asked)
-        return asked[1]
+        if element.get("tool_call_id") is not None:
+            return element["tool_call_id"]
+        return self._waiting.take(wire.string(element.get("name") or element.get("tool_name")))
+
+
+class _Waiting:
+    """Ids of calls that wait for a result, in order and by name."""
+
+    def __init__(self) -> None:
+        self._all: OrderedDict[str, None] = OrderedDict()
+        self._named: dict[str, deque[str]] = {}
+
+    def add(self, name: str, own: str) -> None:
+        """Another call."""
+        self._all[own] = None
+        self._named.setdefault(name, deque()).append(own)
+
+    def take(self, name: str) -> str | None:
+        """The first call of that name, or else the first of all."""
+        named = self._named.get(name, deque())
+        while named:
+            own = named.popleft()
+            if own in self._all:  # else it was taken as the first of all
+                del self._all[own]
+                return own
+        return self._all.popitem(last=False)[0] if self._all else None
 
 
 def _assistant(message: Message) -> Iterator[JsonObject]:

@@ -145,3 +145,11 @@ def test_parts_say_how_much_of_the_limits_they_take():
     assert [part.size for part in parts(iter([data]), few)] == [8, 6, 1, 5, 0]
     assert [part.size for part in parts(iter([data]), many)] == [200, 6, 1, 5, 0]
     assert next(parts(iter([data]), few)) == Part("element", {"a": 1}, 8)
+
+
+def test_signs_within_a_long_text_are_no_values():
+    """A file that a tool read may be full of them, and must come back."""
+    text = json.dumps([{"text": '{"a":[1,2,3]},' * 200_000, "b": [1, {}]}])
+    assert told(text, size=65536)[0] == ("element", "", json.loads(text)[0])
+    with pytest.raises(LimitExceeded, match="holds about 10 values"):
+        told("[[1,2,3,4,5,6,7,8,9,10]]", values=9)
