@@ -129,6 +129,38 @@ async def test_what_one_server_exported_another_with_other_sessions_imports(hous
     assert (folder / "all").read_bytes() == (folder / "again").read_bytes()
 
 
+async def test_each_fault_has_its_code_and_changes_nothing(house, folder, environment):
+    """Issue 5: **Safety**; each error code is seen once through a process."""
+    folder.mkdir(parents=True)
+    (folder / "words").write_text("hello", encoding="utf-8")
+    (folder / "link").symlink_to("/etc/hostname")
+    (folder / "bomb").write_bytes(gzip.compress(b'[{"role":"user","content":"' + b"x" * 70_000_000))
+    faults: list[tuple[str, dict[str, object], str, str]] = [
+        (REPLACE, {"file_path": "words"}, "import_invalid", "the content is not JSON"),
+        (REPLACE, {"content": "[1]"}, "import_invalid", "message 1 is no object, but int"),
+        (REPLACE, {"content": CONTENT, "revision": 1}, "invalid_argument", "name one of"),
+        (REPLACE, {"content": CONTENT, "format": "word"}, "invalid_argument", "'auto', 'eai-mcp', 'jsonl'"),
+        (REPLACE, {"file_path": "gone"}, "not_found", "there is no file 'gone' in"),
+        (REPLACE, {"revision": 7}, "not_found", "has no revision 7"),
+        (REPLACE, {"file_path": "../words"}, "path_denied", "name a file in"),
+        (REPLACE, {"file_path": "link"}, "path_denied", "symbolic link"),
+        (REPLACE, {"file_path": "bomb"}, "limit_exceeded", "one message has more than 67,108,864 bytes"),
+        (EXPORT, {"file_path": "/etc/out"}, "path_denied", "name a file in"),
+        (EXPORT, {"chat_session": "gone"}, "not_found", "no session named 'gone'"),
+        (EXPORT, {"format": "eai"}, "invalid_argument", "'openai-responses'"),
+        ("snapshot", {"file_path": "words/all"}, "path_denied", "name a file in"),
+        ("restore", {"file_path": "words"}, "import_invalid", "is not JSON"),
+    ]
+    async with house.server() as wire:
+        await told(wire, REPLACE, content=CONTENT)
+        for tool, arguments, code, message in faults:
+            error = await wire.error(tool, **arguments)
+            assert (tool, arguments, error["code"]) == (tool, arguments, code)
+            assert message in error["message"]
+        assert await texts(wire) == [text for _, text in SAID]
+        assert sorted(path.name for path in folder.iterdir()) == ["bomb", "link", "words"]
+
+
 async def test_a_session_that_is_busy_in_another_process_is_left_alone(house, folder, command):
     """Issue 5: refused while busy; restore refuses while any target is busy."""
     async with house.server() as one, house.server() as other:
