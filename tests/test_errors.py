@@ -8,7 +8,7 @@ CODES = {
     "busy", "no_task", "not_found", "invalid_argument", "missing_api_key", "provider_auth",
     "provider_rejected", "provider_unavailable", "rate_limited", "context_overflow", "refused",
     "timeout", "limit_exceeded", "storage_full", "conflict", "internal",
-    "already_exists", "cannot_close_default", "storage_unavailable",
+    "already_exists", "cannot_close_default", "storage_unavailable", "import_invalid", "path_denied",
 }  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from tests.e2e.wire import LEGACY, MODERN
 pytestmark = pytest.mark.timeout(90)
 ERAS = pytest.mark.parametrize("era", [LEGACY, MODERN])
 EXPORT, REPLACE = "export_chat_session_context", "replace_history"
-COUNT = 20_000
-LATEST_S = 1.0
+COUNT = 8_000
+LATEST_S = 0.5
 GROWN = 256 * 1024
 LARGE = {
     REPLACE: {"chat_session": "a", "file_path": "large.jsonl"},
@@ -73,7 +73,7 @@ async def killed_while(wire, tool, until):
 async def test_a_killed_server_leaves_the_former_state_whole(house, tool):
     """Issue 5: `replace_history` checks before it touches anything; restore is all or nothing."""
     dice = random.Random(5)
-    delays = [0.0, *(dice.random() * LATEST_S for _ in range(3))]
+    delays = [0.0, *(dice.random() * LATEST_S for _ in range(1))]
     async with house.server() as other:
         await told(other, "restore", file_path="former.gz")
         former = await standing(other)
@@ -133,7 +133,7 @@ def _merged(tool):
 
 async def test_long_work_tells_how_far_it_is(house, folder):
     """Issue 5: with progress on long work."""
-    large.jsonl(folder / "large.jsonl", 150_000)
+    large.jsonl(folder / "large.jsonl", 60_000)
     async with house.server() as wire:
         done = await answered(
             wire,
@@ -141,7 +141,7 @@ async def test_long_work_tells_how_far_it_is(house, folder):
                 "tools/call", name=REPLACE, arguments=LARGE[REPLACE], _meta={"progressToken": "p"}
             ),
         )
-        assert done["message_count"] == 150_000
+        assert done["message_count"] == 60_000
         heard = [each["params"] for each in wire.notifications if each["method"] == "notifications/progress"]
     assert heard
     assert {each["progressToken"] for each in heard} == {"p"}

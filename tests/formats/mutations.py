@@ -21,7 +21,7 @@ from tests.formats import moving, terms
 from tests.formats.histories import JSON, TEXTS
 from tests.formats.trips import ELEMENTS, KEYS, NEARLY, WORDS
 
-ROUNDS = int(os.environ.get("EAI_MCP_TEST_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("EAI_MCP_TEST_ROUNDS", "12"))
 LOSSLESS = ("eai-mcp", "jsonl")
 VENDORS = ("converse", "openai", "openai-responses", "anthropic")
 WRITTEN = (*LOSSLESS, *VENDORS, "markdown")

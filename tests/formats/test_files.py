@@ -245,7 +245,7 @@ words = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.lists(words | st.text(max_size=4), max_size=7).map("".join) | st.text(max_size=30))
 def test_whatever_the_path_is_nothing_outside_is_read_or_changed(folder, path):
     """Issue 5: **Safety**: paths confined to the export root (no `..`, no symlink escape, no device files)"""

@@ -109,7 +109,7 @@ async def test_the_default_session_is_there_after_a_snapshot_without_it(moving, 
     lines = [
         {"format": "eai-mcp-snapshot", "version": 1},
         {"session": "solo", "message_count": 1},
-        {**says("hello")[0], "at": 5.0},
+        {**says("hello")[0], "at": 5.5},
     ]
     _write(folder / "solo", lines, session_count=1, message_count=1)
     async with moving() as (client, _):
