@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, 
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -19,7 +19,7 @@ from eai_mcp import formats, messages
 from eai_mcp.chat import names
 from eai_mcp.chat.following import busy
 from eai_mcp.chat.lines import Key
-from eai_mcp.chat.values import DEFAULT_SESSION
+from eai_mcp.chat.values import DEFAULT_SESSION, RestoreMode
 from eai_mcp.errors import AlreadyExists, ImportInvalid, InvalidArgument, NotFound
 from eai_mcp.formats import Head, Tally
 from eai_mcp.formats.spool import Run, Spool
@@ -35,9 +35,7 @@ Take: TypeAlias = Callable[[Iterator[bytes]], T]
 """What becomes of the pieces of a file; it is called in a thread."""
 Source: TypeAlias = Callable[[], AbstractContextManager[Iterator[bytes]]]
 """Opens the pieces of a file, in a thread."""
-RestoreMode: TypeAlias = Literal["merge", "replace"]
 
-LIMITS = formats.Limits()
 LOOK_AGAIN_S = 0.1
 PAGE = 500
 AT_ONCE = 2
@@ -96,7 +94,7 @@ class Archive:
         *,
         save: Callable[[Key], Awaitable[None]],
         folder: Path | None = None,
-        limits: formats.Limits = LIMITS,
+        limits: formats.Limits = formats.LIMITS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store

@@ -1,9 +1,11 @@
 """The sessions: talked to, waited for, interrupted, read, copied, closed. The store keeps them."""
 
+import functools
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -12,7 +14,6 @@ from eai_mcp.calls import Call
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
 from eai_mcp.chat import choose, content, ending, names, questions
-from eai_mcp.chat.archive import Archive
 from eai_mcp.chat.distant import DistantTurn, past
 from eai_mcp.chat.ending import Frame
 from eai_mcp.chat.following import Following
@@ -26,6 +27,9 @@ from eai_mcp.errors import CannotClose, Conflict, EaiError, NoTask, NotFound, Se
 from eai_mcp.messages import Message
 from eai_mcp.observe import Observer, ignore
 from eai_mcp.store import Choices, Claim, Entry, Known, Running, SessionRow, Start, Store
+
+if TYPE_CHECKING:
+    from eai_mcp.chat.archive import Archive
 
 INTERRUPT_LIMIT_S = 5.0
 MOST_TRIES = 100
@@ -61,8 +65,15 @@ class Registry:
         self._observe = observe
         self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
         self._following = Following(store, self._keeper)
-        self.archive = Archive(store, save=self._keeper.save, folder=folder)
+        self._folder = folder
         self._lines = Lines()
+
+    @functools.cached_property
+    def archive(self) -> "Archive":
+        """Histories as a whole; loaded when they are first moved, which many servers never do."""
+        from eai_mcp.chat.archive import Archive
+
+        return Archive(self._store, save=self._keeper.save, folder=self._folder)
 
     async def begin(self, space: str, talk: Talk, *, wait_s: float | None = None) -> Followed:
         """Start a turn. Nothing of it is kept, and no session made, unless all its arguments can work.

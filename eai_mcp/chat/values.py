@@ -12,6 +12,7 @@ from eai_mcp.messages import Block, Usage
 TurnStatus: TypeAlias = Literal["completed", "awaiting_input", "running", "interrupted"]
 IfBusy: TypeAlias = Literal["error", "wait", "interrupt"]
 OnTimeout: TypeAlias = Literal["detach", "interrupt"]
+RestoreMode: TypeAlias = Literal["merge", "replace"]
 DEFAULT_SESSION = "default"
 
 

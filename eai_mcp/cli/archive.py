@@ -4,12 +4,11 @@ What was done is told on standard output, or on standard error where the file it
 """
 
 import argparse
-import errno
 import hashlib
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -19,11 +18,11 @@ from eai_mcp import app
 from eai_mcp.chat.archive import Archive
 from eai_mcp.cli import logs, parser, screen, typed
 from eai_mcp.errors import ConfigError, PathDenied, StorageFull, StorageUnavailable
-from eai_mcp.formats import Tally, files, outlets, writing
+from eai_mcp.formats import FULL, Tally, files, outlets, writing
 from eai_mcp.formats.outlets import Pieces, Saved
+from eai_mcp.server import progress
 
 STANDARD = "-"
-TELL_S = 1.0
 AT_ONCE = 4096
 
 
@@ -92,26 +91,14 @@ def _run(options: argparse.Namespace, work: Callable[[Archive, Tally], Awaitable
     logs.to_stderr(options.log_level)
 
     async def opened() -> int:
-        tally = Tally(anyio.from_thread.check_cancelled)
-        async with app.opened(parser.chosen_settings(options)) as parts, _told(tally):
+        async with app.opened(parser.chosen_settings(options)) as parts, progress.counted(_report) as tally:
             return await work(parts.registry.archive, tally)
 
     return anyio.run(opened)
 
 
-@asynccontextmanager
-async def _told(tally: Tally) -> AsyncIterator[None]:
-    """Tell each second how many messages went through, while the block runs."""
-
-    async def tell() -> None:
-        while True:
-            await anyio.sleep(TELL_S)
-            screen.tell(f"{tally.messages:,} messages so far")
-
-    async with app.unwrapped(), anyio.create_task_group() as tasks:
-        tasks.start_soon(tell)
-        yield
-        tasks.cancel_scope.cancel()
+async def _report(seconds: float, messages: int) -> None:
+    screen.tell(f"{messages:,} messages so far")
 
 
 def _done(file: str, what: str, saved: Saved) -> None:
@@ -171,7 +158,7 @@ async def _write(descriptor: int, piece: bytes) -> None:
         except BrokenPipeError:
             raise
         except OSError as error:
-            kind = StorageFull if error.errno == errno.ENOSPC else StorageUnavailable
+            kind = StorageFull if error.errno in FULL else StorageUnavailable
             raise kind(f"standard output cannot be written: {error.strerror}") from error
 
 

@@ -17,6 +17,7 @@ one. What is read is somebody else's: `reading` holds it to `Limits`, and tells 
 What those that are not lossless cannot say, each module tells.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
@@ -58,6 +59,9 @@ class Limits:
         return max(length, values * self.element // self.values)
 
 
+LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """What a session is apart from its messages; `choices` is what it remembers, by name."""
@@ -66,6 +70,10 @@ class Head:
     updated_at: float = 0.0
     choices: Mapping[str, str] = field(default_factory=dict)
     usage: Usage = Usage()
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where there is no more room."""
 
 
 class Repairs:
@@ -108,9 +116,11 @@ class Tally:
         self.messages = 0
         self._check = check
 
-    def look(self) -> None:
-        """See whether somebody still wants the rest."""
-        self._check()
+    def watched(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The same pieces, as long as somebody wants them: what is in them may be no message at all."""
+        for piece in pieces:
+            self._check()
+            yield piece
 
     def add(self) -> None:
         """Another message went through."""

@@ -27,14 +27,11 @@ from eai_mcp.messages import (
     ImageBlock,
     JsonObject,
     Message,
-    Role,
     TextBlock,
     ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
 )
-
-NO_OUTPUT = "(no output)"
 
 _PDF = "application/pdf"
 _TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -45,7 +42,7 @@ class Writer:
 
     def write(self, message: Message) -> Iterator[JsonObject]:
         """The message."""
-        content = [said for block in message.content for said in _said(message.role, block)]
+        content = [said for block in vendors.sayable(message) for said in _said(block)]
         content.sort(key=lambda said: said["type"] != "tool_result")
         if content:
             yield {"role": message.role, "content": [*content]}
@@ -77,20 +74,16 @@ class Reader:
         yield from ()
 
 
-def _said(role: Role, block: Block) -> Iterator[JsonObject]:
+def _said(block: Block) -> Iterator[JsonObject]:
     match block:
-        case TextBlock():
+        case TextBlock() | ImageBlock() | DocumentBlock():
             yield from _shown(block)
-        case ImageBlock() | DocumentBlock() if role == "user":
-            yield from _shown(block)
-        case ImageBlock() | DocumentBlock():
-            yield _text(f"[{block.type}]")
-        case ThinkingBlock() | ToolUseBlock():
-            if role == "assistant":
-                yield from _thought(block) if isinstance(block, ThinkingBlock) else _tool_use(block)
+        case ThinkingBlock():
+            yield from _thought(block)
+        case ToolUseBlock():
+            yield _tool_use(block)
         case ToolResultBlock():
-            if role == "user":
-                yield _tool_result(block)
+            yield _tool_result(block)
         case _:
             assert_never(block)
 
@@ -129,15 +122,15 @@ def _thought(block: ThinkingBlock) -> Iterator[JsonObject]:
         yield {**thought, "signature": wire.mended(block.signature)}
 
 
-def _tool_use(block: ToolUseBlock) -> Iterator[JsonObject]:
+def _tool_use(block: ToolUseBlock) -> JsonObject:
     use: JsonObject = {"type": "tool_use", "id": vendors.fitting(block.id, _TOOL_ID)}
-    yield {**use, "name": wire.mended(block.name), "input": vendors.clean(block.input)}
+    return {**use, "name": wire.mended(block.name), "input": vendors.clean(block.input)}
 
 
 def _tool_result(block: ToolResultBlock) -> JsonObject:
     content = [said for piece in block.content for said in _shown(piece)]
     if block.failed and not content:
-        content = [_text(NO_OUTPUT)]  # an error must not be empty
+        content = [_text(vendors.NO_OUTPUT)]  # an error must not be empty
     result: JsonObject = {"type": "tool_result", "tool_use_id": vendors.fitting(block.tool_use_id, _TOOL_ID)}
     if content:
         result["content"] = [*content]

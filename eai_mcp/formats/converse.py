@@ -36,8 +36,6 @@ from eai_mcp.messages import (
     ToolUseBlock,
 )
 
-NO_OUTPUT = "(no output)"
-
 LONGEST_TOOL_NAME = 64
 LONGEST_DOCUMENT_NAME = 180
 """Characters. The limit is 200; the rest is for a number."""
@@ -55,7 +53,7 @@ class Writer:
 
     def write(self, message: Message) -> Iterator[JsonObject]:
         """The message before, if this one begins another."""
-        content = [said for block in message.content for said in self._said(message.role, block)]
+        content = [said for block in vendors.sayable(message) for said in self._said(block)]
         if content and message.role != self._role:
             yield from self.close()
             self._role = message.role
@@ -68,27 +66,23 @@ class Writer:
         if content:
             yield {"role": self._role, "content": [*content]}
 
-    def _said(self, role: Role, block: Block) -> Iterator[JsonObject]:
+    def _said(self, block: Block) -> Iterator[JsonObject]:
         match block:
-            case TextBlock():
+            case TextBlock() | ImageBlock() | DocumentBlock():
                 yield from self._shown(block)
-            case ImageBlock() | DocumentBlock() if role == "user":
-                yield from self._shown(block)
-            case ImageBlock() | DocumentBlock():
-                yield _text(f"[{block.type}]")
-            case ThinkingBlock() | ToolUseBlock():
-                if role == "assistant":
-                    yield _thought(block) if isinstance(block, ThinkingBlock) else _tool_use(block)
+            case ThinkingBlock():
+                yield _thought(block)
+            case ToolUseBlock():
+                yield _tool_use(block)
             case ToolResultBlock():
-                if role == "user":
-                    yield self._tool_result(block)
+                yield self._tool_result(block)
             case _:
                 assert_never(block)
 
     def _tool_result(self, block: ToolResultBlock) -> JsonObject:
         content = [said for piece in block.content for said in self._shown(piece)]
         result: JsonObject = {"toolUseId": vendors.fitting(block.tool_use_id, _TOOL_ID)}
-        result["content"] = [*content] or [_text(NO_OUTPUT)]
+        result["content"] = [*content] or [_text(vendors.NO_OUTPUT)]
         if block.failed:
             result["status"] = "error"
         return {"toolResult": result}

@@ -37,9 +37,7 @@ def sessions(data: Iterator[bytes], means: Means) -> list[Imported]:
         )
 
     def unpacked(pieces: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
-        for piece in packed.unpacked(pieces, limits):
-            means.tally.look()
-            yield piece
+        return means.tally.watched(packed.unpacked(pieces, limits))
 
     found, left = Sessions(means.limits), means.limits.unpacked
     for name, pieces in eai.Snapshot(terms, means.limits, unpacked).sessions():

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from eai_mcp.errors import EaiError, NotFound, PathDenied, StorageFull, StorageUnavailable
+from eai_mcp.formats import FULL
 from eai_mcp.formats.paths import PART, names_beneath
 
 DESCRIPTORS: Final = {os.open, os.stat, os.mkdir, os.unlink, os.rename} <= os.supports_dir_fd
@@ -48,7 +49,6 @@ _DENIED: Final = {
     errno.EPERM: "the rights to it are missing",
     errno.EROFS: "the disk is read-only, so rights to write are missing",
 }
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Folder:
@@ -210,7 +210,7 @@ class _Asked:
             return self.denied(why)
         reason = error.strerror or str(error)
         where = f"{self._shown()!r} in {self.folder}"
-        if error.errno in _FULL:
+        if error.errno in FULL:
             return StorageFull(
                 f"there is no room for {where} ({reason}); make room and try again", path=self._shown()
             )

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from eai_mcp import messages, wire
 from eai_mcp.errors import ImportInvalid
-from eai_mcp.formats import Repairs
-from eai_mcp.messages import JsonObject, Message, ThinkingBlock, ToolResultBlock, ToolUseBlock
+from eai_mcp.formats import Repairs, vendors
+from eai_mcp.messages import JsonObject, Message
 
 ROLES = ("user", "assistant")
 SHOWN = 80
@@ -93,15 +93,14 @@ class OwnReader:
 
     def _fitting(self, message: Message, place: int) -> Message:
         """The message without what its role cannot say."""
-        foreign = ToolResultBlock if message.role == "assistant" else (ToolUseBlock, ThinkingBlock)
-        if not any(isinstance(block, foreign) for block in message.content):
-            return message
         kept = []
         for block in message.content:
-            if isinstance(block, foreign):
-                self._repairs.note(f"a {block.type} block of the {message.role} was left out", place)
-            else:
+            if vendors.can_say(message.role, block):
                 kept.append(block)
+            else:
+                self._repairs.note(f"a {block.type} block of the {message.role} was left out", place)
+        if len(kept) == len(message.content):
+            return message
         return Message(message.role, tuple(kept), partial=message.partial, state=message.state)
 
 

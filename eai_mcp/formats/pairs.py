@@ -43,7 +43,7 @@ class Pairing:
             yield from self.close()
         if results:
             self._repairs.note("a tool result without its tool use was left out", placed.place)
-            yield from self._without(placed, results)
+            yield from self._without_results(placed)
             return
         self._asked = [block.id for block in placed.message.content if isinstance(block, ToolUseBlock)]
         self._open = Counter(self._asked)
@@ -92,7 +92,7 @@ class Pairing:
                 missing.append(ToolResultBlock(use, (TextBlock(MISSING),), failed=True))
         return missing[::-1]
 
-    def _without(self, placed: Placed, results: Sequence[ToolResultBlock]) -> Iterator[Placed]:
+    def _without_results(self, placed: Placed) -> Iterator[Placed]:
         if others := _others(placed.message):
             yield replace(placed, message=replace(placed.message, content=others))
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from eai_mcp import wire
 from eai_mcp.errors import ImportInvalid
-from eai_mcp.formats import Head, Tally, elements, erlang_files, own, packed
+from eai_mcp.formats import Head, elements, erlang_files, own, packed
 from eai_mcp.formats.elements import Part
 from eai_mcp.formats.intake import Imported, Intake, Means
 from eai_mcp.formats.own_reading import moment
@@ -35,7 +35,7 @@ def session(pieces: Iterator[bytes], form: str, means: Means) -> Imported:
         LimitExceeded: It is too large.
         StorageFull, StorageUnavailable: It cannot be kept aside.
     """
-    first, data = peeked(looked(packed.unpacked(pieces, means.limits), means.tally))
+    first, data = peeked(means.tally.watched(packed.unpacked(pieces, means.limits)))
     if first.startswith(erlang_files.MAGIC):
         if form not in ("auto", "eai"):
             raise ImportInvalid(f"the file holds Erlang terms, not {form}; take format eai or auto")
@@ -46,13 +46,6 @@ def session(pieces: Iterator[bytes], form: str, means: Means) -> Imported:
     for part in elements.parts(data, means.limits):
         document.take(part)
     return document.done()
-
-
-def looked(pieces: Iterator[bytes], tally: Tally) -> Iterator[bytes]:
-    """The same pieces, as long as somebody wants them: what is in them may be no message at all."""
-    for piece in pieces:
-        tally.look()
-        yield piece
 
 
 def peeked(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:

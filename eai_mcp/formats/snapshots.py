@@ -7,7 +7,7 @@ from eai_mcp import wire
 from eai_mcp.errors import ImportInvalid
 from eai_mcp.formats import Head, elements, erlang_files, own, packed
 from eai_mcp.formats.intake import Imported, Intake, Means, Sessions
-from eai_mcp.formats.reading import check_version, head_of, looked, peeked, shown
+from eai_mcp.formats.reading import check_version, head_of, peeked, shown
 from eai_mcp.messages import JsonObject
 
 
@@ -19,7 +19,7 @@ def sessions(pieces: Iterator[bytes], means: Means) -> list[Imported]:
         LimitExceeded: It is too large.
         StorageFull, StorageUnavailable: It cannot be kept aside.
     """
-    first, data = peeked(looked(packed.unpacked(pieces, means.limits), means.tally))
+    first, data = peeked(means.tally.watched(packed.unpacked(pieces, means.limits)))
     if first.startswith(erlang_files.MAGIC):
         return erlang_files.sessions(data, means)
     snapshot = _Snapshot(means)

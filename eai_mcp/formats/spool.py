@@ -1,6 +1,5 @@
 """Lines of a history kept aside, on disk once they are many: so that a long one needs no memory."""
 
-import errno
 import json
 import os
 import tempfile
@@ -11,11 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from eai_mcp.errors import EaiError, StorageFull, StorageUnavailable
+from eai_mcp.formats import FULL
 from eai_mcp.messages import Line
 
 IN_MEMORY = 4 * 1024 * 1024
 PIECE = 256 * 1024
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Spool:
@@ -78,7 +77,7 @@ class Spool:
     def _refused(self, error: OSError) -> EaiError:
         # Not asked of `tempfile`, which raises where it finds none.
         folder = str(self._folder or os.environ.get("TMPDIR", "the system's own"))
-        kind = StorageFull if error.errno in _FULL else StorageUnavailable
+        kind = StorageFull if error.errno in FULL else StorageUnavailable
         return kind(
             f"the folder for temporary files, {folder}, cannot be used: {error.strerror}; make room, or name "
             "another one with TMPDIR",

@@ -27,10 +27,12 @@ from eai_mcp.messages import (
 
 Shown: TypeAlias = TextBlock | ImageBlock | DocumentBlock
 ROLES = ("user", "assistant", "system", "developer")
+NO_OUTPUT = "(no output)"
 SEALED = "a sealed thought was left out"
 
 LONGEST_KIND = 40
 
+_THINGS = {"thinking": "a thought", "tool_use": "a tool use", "tool_result": "a tool result"}
 _Made = TypeVar("_Made", bound=Block)
 
 
@@ -75,14 +77,26 @@ class Notes:
             self.note("a message without content was left out")
 
     def _fits(self, role: Role, block: Block) -> bool:
-        if role == "user" and isinstance(block, ThinkingBlock | ToolUseBlock):
-            thing = "a thought" if isinstance(block, ThinkingBlock) else "a tool use"
-        elif role == "assistant" and isinstance(block, ToolResultBlock):
-            thing = "a tool result"
-        else:
+        if can_say(role, block):
             return True
-        self.note(f"{thing} said by the {role} was left out")
+        self.note(f"{_THINGS[block.type]} said by the {role} was left out")
         return False
+
+
+def can_say(role: Role, block: Block) -> bool:
+    """Whether a message of that role may hold the block."""
+    if role == "user":
+        return not isinstance(block, ThinkingBlock | ToolUseBlock)
+    return not isinstance(block, ToolResultBlock)
+
+
+def sayable(message: Message) -> Iterator[Block]:
+    """The blocks that its role can say; where the assistant shows something, a text stands in its place."""
+    for block in message.content:
+        if message.role == "assistant" and isinstance(block, ImageBlock | DocumentBlock):
+            yield TextBlock(f"[{block.type}]")
+        elif can_say(message.role, block):
+            yield block
 
 
 def parts(

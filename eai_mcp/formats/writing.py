@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from eai_mcp import wire
 from eai_mcp.errors import LimitExceeded
 from eai_mcp.formats import (
+    LIMITS,
     Head,
     Limits,
     Tally,
@@ -30,7 +31,6 @@ WRITERS: dict[Written, type[Writer]] = {
 }
 ENDINGS: dict[str, Written] = {".md": "markdown", ".markdown": "markdown", ".jsonl": "jsonl"}
 PIECE = 256 * 1024
-LIMITS = Limits()
 
 
 def session(form: Written, head: Head, lines: Iterable[Line], tally: Tally) -> Iterator[bytes]:

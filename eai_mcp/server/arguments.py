@@ -6,8 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from eai_mcp import formats
 from eai_mcp.calls import Effort
-from eai_mcp.chat.archive import RestoreMode
-from eai_mcp.chat.values import DEFAULT_SESSION, IfBusy, OnTimeout
+from eai_mcp.chat.values import DEFAULT_SESSION, IfBusy, OnTimeout, RestoreMode
 
 Name = Annotated[str, Field(max_length=128)]
 Path = Annotated[str, Field(max_length=4096)]

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
-import anyio.from_thread
 import mcp_types as types
 
 from eai_mcp.app import App
@@ -13,6 +12,9 @@ from eai_mcp.errors import InvalidArgument
 from eai_mcp.formats import Tally, Written, outlets
 from eai_mcp.server import answers, arguments, progress, results, sessions
 from eai_mcp.server.registry import Answer, Request, ToolSpec
+
+if TYPE_CHECKING:
+    from eai_mcp.chat.archive import Archive, Exported
 
 LONGEST_EXCERPT = 64 * 1024
 """Characters of an export in one answer: more of it, some clients would not show to their model."""
@@ -66,7 +68,10 @@ class _Moving:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._archive = app.registry.archive
+
+    @property
+    def _archive(self) -> "Archive":
+        return self._app.registry.archive
 
     async def export(self, given: arguments.ExportArguments, request: Request) -> Answer:
         if given.file_path is None:
@@ -76,8 +81,7 @@ class _Moving:
         from eai_mcp.formats import writing
 
         form = given.format or writing.form_of(given.file_path)
-        tally = _tally()
-        async with progress.counted(tally, request.report):
+        async with _counted(request) as tally:
             exported, saved = await self._archive.export(
                 request.space,
                 given.chat_session,
@@ -86,21 +90,12 @@ class _Moving:
                 tally=tally,
                 packed=writing.is_packed(form, given.file_path),
             )
-        told: results.ExportAnswer = {
-            "chat_session": given.chat_session,
-            "format": form,
-            "file_path": str(saved.path),
-            "size_bytes": saved.size_bytes,
-            "message_count": exported.message_count,
-            "sha256": saved.sha256,
-        }
-        if exported.left_out:
-            told["left_out"] = list(exported.left_out)
+        told = _told(given.chat_session, form, exported, saved)
+        told["file_path"] = str(saved.path)
         return answers.whole(told)
 
     async def _excerpt(self, given: arguments.ExportArguments, form: Written, request: Request) -> Answer:
-        tally = _tally()
-        async with progress.counted(tally, request.report):
+        async with _counted(request) as tally:
             exported, found = await self._archive.export(
                 request.space,
                 given.chat_session,
@@ -108,19 +103,10 @@ class _Moving:
                 outlets.excerpt(given.offset, LONGEST_EXCERPT),
                 tally=tally,
             )
-        told: results.ExportAnswer = {
-            "chat_session": given.chat_session,
-            "format": form,
-            "content": found.text,
-            "size_bytes": found.size_bytes,
-            "message_count": exported.message_count,
-            "sha256": found.sha256,
-        }
-        if exported.left_out:
-            told["left_out"] = list(exported.left_out)
+        handle = _told(given.chat_session, form, exported, found)
         if found.next_offset is not None:
-            told["next_offset"] = found.next_offset
-        handle = {name: value for name, value in told.items() if name != "content"}
+            handle["next_offset"] = found.next_offset
+        told: results.ExportAnswer = {**handle, "content": found.text}
         return Answer(told, [found.text, answers.compact(handle)], [sessions.link(given.chat_session)])
 
     async def replace(self, given: arguments.ReplaceArguments, request: Request) -> Answer:
@@ -130,8 +116,7 @@ class _Moving:
                 f"name one of file_path, content and revision, not {' and '.join(named) or 'none'}",
                 field=named[1] if named else "content",
             )
-        tally = _tally()
-        async with progress.counted(tally, request.report):
+        async with _counted(request) as tally:
             if given.revision is not None:
                 done = await self._archive.revert(
                     request.space, given.chat_session, given.revision, tally=tally
@@ -155,8 +140,7 @@ class _Moving:
         return answers.whole(told)
 
     async def snapshot(self, given: arguments.SnapshotArguments, request: Request) -> Answer:
-        tally = _tally()
-        async with progress.counted(tally, request.report):
+        async with _counted(request) as tally:
             copied, saved = await self._archive.snapshot(
                 request.space,
                 outlets.saving(self._app.exports(request.space), given.file_path),
@@ -175,8 +159,7 @@ class _Moving:
 
     async def restore(self, given: arguments.RestoreArguments, request: Request) -> Answer:
         folder = self._app.exports(request.space)
-        tally = _tally()
-        async with progress.counted(tally, request.report):
+        async with _counted(request) as tally:
             done = await self._archive.restore(
                 request.space, lambda: folder.reading(given.file_path), given.mode, tally=tally
             )
@@ -195,15 +178,38 @@ class _Moving:
         return nullcontext(iter([_bytes(given.content)]))
 
 
+def _counted(request: Request) -> AbstractAsyncContextManager[Tally]:
+    """What counts the messages, of which whoever asked is told."""
+
+    async def report(seconds: float, messages: int) -> None:
+        await request.report(seconds, f"{messages:,} messages so far ({seconds:.0f} s)")
+
+    return progress.counted(report)
+
+
+def _told(
+    session: str,
+    form: Written,
+    exported: "Exported",
+    whole: outlets.Saved | outlets.Excerpt,
+) -> results.ExportAnswer:
+    """What is told of an export, wherever it went."""
+    told: results.ExportAnswer = {
+        "chat_session": session,
+        "format": form,
+        "size_bytes": whole.size_bytes,
+        "message_count": exported.message_count,
+        "sha256": whole.sha256,
+    }
+    if exported.left_out:
+        told["left_out"] = list(exported.left_out)
+    return told
+
+
 def _first(sentences: Sequence[str]) -> list[str]:
     """As many as one answer tells, and how many more there are."""
     more = len(sentences) - MOST_TOLD
     return [*sentences[:MOST_TOLD], *([f"and {more:,} more"] if more > 0 else [])]
-
-
-def _tally() -> Tally:
-    """Counts, and stops the thread whose caller has gone."""
-    return Tally(anyio.from_thread.check_cancelled)
 
 
 def _bytes(content: object) -> bytes:

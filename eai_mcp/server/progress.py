@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import anyio
+from anyio.from_thread import check_cancelled
 
 from eai_mcp.app import unwrapped
 from eai_mcp.chat.heard import Followed
@@ -40,19 +41,21 @@ async def follow(turn: Followed, report: Report, *, heartbeat_s: float = HEARTBE
 
 
 @asynccontextmanager
-async def counted(tally: Tally, report: Report) -> AsyncIterator[None]:
-    """Report how many messages went through, while the block runs."""
-    begun = anyio.current_time()
+async def counted(report: Callable[[float, int], Awaitable[None]]) -> AsyncIterator[Tally]:
+    """What counts the messages of the block, and ends its threads if it is cancelled.
+
+    Each second `report` is told how many seconds passed, and how many messages went through.
+    """
+    begun, tally = anyio.current_time(), Tally(check_cancelled)
 
     async def tell() -> None:
         while True:
             await anyio.sleep(COUNT_S)
-            seconds = round(anyio.current_time() - begun, 3)
-            await report(seconds, f"{tally.messages:,} messages so far ({seconds:.0f} s)")
+            await report(round(anyio.current_time() - begun, 3), tally.messages)
 
     async with unwrapped(), anyio.create_task_group() as tasks:
         tasks.start_soon(tell)
-        yield
+        yield tally
         tasks.cancel_scope.cancel()
 
 
