@@ -52,6 +52,7 @@ class DistantTurn:
     ending: Ending | None = None
     waiters: int = 0
     left_at: float = field(default_factory=time.monotonic)
+    _passed_on: str = ""
     _attended: float = -math.inf
 
     @property
@@ -84,8 +85,9 @@ class DistantTurn:
         self.heard.wake()
 
     async def _hear(self, found: Running, store: Store) -> None:
-        known, self.running = self.running, found
-        new = found.said.removeprefix(known.said)  # all of it where a new step began
+        self.running = found
+        new = found.said.removeprefix(self._passed_on)  # all of it where a new step began
+        self._passed_on = found.said
         if new:
             await self.heard(TextDelta(new))
         if self.waiters and time.monotonic() - self._attended > self.attend_s:

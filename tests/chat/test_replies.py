@@ -198,6 +198,25 @@ async def test_a_turn_of_another_process_is_followed_to_its_end(catalog, tmp_pat
         assert await there.reply(followed, 0) == await here.reply(turn, 5) == await outcome(there)
 
 
+async def test_what_was_saved_before_a_turn_was_found_is_heard_too(catalog, tmp_path):
+    path, held = tmp_path / "sessions.db", Held("one ", "two")
+    store = Faulty(path)
+    async with (
+        process(catalog, path, held, store=store) as (here, _),
+        process(catalog, path) as (there, _),
+    ):
+        await begin(here, "a")
+        await held.reached.wait()
+        await store.until("renew", 2)
+        followed = await there.find("", "default")
+        assert followed.standing().reply == "one "
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(there.reply, followed, 5)
+            while followed.heard.text != "one ":
+                await followed.heard.changed()
+            held.let_go.set()
+
+
 async def test_a_process_that_only_reads_hears_of_the_end_at_once(catalog, tmp_path):
     path, held = tmp_path / "sessions.db", Held()
     async with process(catalog, path, held) as (here, _), process(catalog, path, renew_s=60) as (there, _):
