@@ -6,9 +6,11 @@ Events are pushed to `emit`, not yielded: a cancel scope across a `yield` breaks
 serves those who stream and those who do not, and a guard is a `Call` that wraps a `Call`.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol, TypeAlias
+
+from pydantic import JsonValue
 
 from eai_mcp.messages import JsonObject, Message, Usage
 
@@ -57,8 +59,8 @@ class ModelRequest:
     """What a model is asked.
 
     `samplers` are the caller's alone; each model merges its own defaults, so that a fallback can merge
-    others. `deadline` is on `anyio.current_time`'s clock, None for no limit. The ids are for logs and
-    provider headers.
+    others. `deadline` is on `anyio.current_time`'s clock, None for no limit. `attempt` counts from 1. The ids
+    are for logs and provider headers.
     """
 
     messages: tuple[Message, ...]
@@ -66,6 +68,7 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...] = ()
     samplers: Samplers = Samplers()
     deadline: float | None = None
+    attempt: int = 1
     session: str = ""
     turn_id: str = ""
     request_id: str = ""
@@ -121,7 +124,24 @@ class AttemptFailed:
     reason: str
 
 
-StreamEvent: TypeAlias = TextDelta | ThinkingDelta | ToolUseStarted | Preparing | AttemptFailed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcePushed:
+    """Something for the caller beside the text: a file, a table, a picture.
+
+    `kind` says what it is in a word. `payload` is its content; None where `uri` leads to it. A later push
+    under the same `uri` takes the place of an earlier one.
+    """
+
+    kind: str
+    uri: str
+    payload: str | bytes | None = None
+    mime_type: str | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+StreamEvent: TypeAlias = (
+    TextDelta | ThinkingDelta | ToolUseStarted | Preparing | AttemptFailed | ResourcePushed
+)
 Emit: TypeAlias = Callable[[StreamEvent], Awaitable[None]]
 
 

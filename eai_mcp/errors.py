@@ -13,7 +13,8 @@
     │   ├── NoTask              nothing runs that could be stopped
     │   ├── NotFound            no such session, turn or position
     │   ├── AlreadyExists       a session of that name
-    │   └── CannotClose         the session that is always there
+    │   ├── CannotClose         the session that is always there
+    │   └── TurnOver            something was emitted in a turn that has ended
     ├── StoreError
     │   ├── Conflict            changed, or taken over, by somebody else
     │   ├── StorageFull         the disk or the quota is used up
@@ -25,6 +26,8 @@
     │   ├── ContextOverflow     the history is longer than the model reads
     │   ├── Refused             the model or its filter declined
     │   ├── RateLimited         too many requests for now
+    │   │   └── Throttled       by our own limit, not the provider's
+    │   ├── CircuitOpen         it failed too often just now to be asked again
     │   ├── Unavailable         not reached, not ready, or broken off
     │   └── CallTimeout         no answer within the limit
     └── Internal                a bug of ours; the traceback is on stderr under its id
@@ -168,6 +171,10 @@ class CannotClose(SessionError):
     code = "cannot_close_default"
 
 
+class TurnOver(SessionError):
+    """Something was said or pushed in a turn, or an attempt, that has ended."""
+
+
 class StoreError(EaiError):
     """The store could not keep what it was given."""
 
@@ -250,6 +257,17 @@ class RateLimited(CallError):
     """The provider asks us to wait."""
 
     code = "rate_limited"
+    retryable = True
+
+
+class Throttled(RateLimited):
+    """Our own limit for the model would make the call wait for too long; the provider was not asked."""
+
+
+class CircuitOpen(CallError):
+    """The model failed too often just now, and is not asked again before `retry_after_s` seconds."""
+
+    code = "circuit_open"
     retryable = True
 
 

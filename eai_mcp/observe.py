@@ -16,12 +16,19 @@ Value: TypeAlias = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that happened, as in `turn.completed`; `fields` are flat and small."""
+    """Something that happened, as in `turn.completed`; `fields` are flat and small.
+
+    `seq` rises by one with each fact of a process, and `at` is in seconds since 1970; both are 0 until the
+    fact was told.
+    """
 
     name: str
     session: str = ""
     turn_id: str = ""
+    request_id: str = ""
     fields: Mapping[str, Value] = field(default_factory=dict)
+    seq: int = 0
+    at: float = 0.0
 
 
 Observer: TypeAlias = Callable[[Fact], None]

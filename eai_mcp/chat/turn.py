@@ -205,6 +205,6 @@ class Turn:
 
     def _tell(self, observe: Observer, name: str, **fields: Value) -> None:
         try:
-            observe(Fact(name, self.claim.name, self.claim.turn_id, fields))
+            observe(Fact(name, self.claim.name, self.claim.turn_id, self.request_id, fields))
         except Exception as error:  # noqa: BLE001  # whoever listens must not end the turn
             internal(error)
