@@ -6,28 +6,44 @@ Listeners pull: they look when `changed` wakes them, so a slow one delays nobody
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import anyio
 
-from eai_mcp.calls import AttemptFailed, Preparing, StreamEvent, TextDelta, ThinkingDelta, ToolUseStarted
+from eai_mcp.calls import (
+    AttemptFailed,
+    Preparing,
+    ResourcePushed,
+    StreamEvent,
+    TextDelta,
+    ThinkingDelta,
+    ToolUseStarted,
+)
 from eai_mcp.chat.values import TurnResult
-from eai_mcp.errors import EaiError
+from eai_mcp.errors import EaiError, TurnOver
 
 
 class Heard:
-    """Text and doings of a turn. It is the turn's `Emit`."""
+    """Text, doings and resources of a turn. It is the turn's `Emit`, until it is closed."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
+        self.resources: dict[str, ResourcePushed] = {}
         self.characters = 0
         self.note = ""
         self._step = 0
         self._changed = anyio.Event()
         self._awaited = False
+        self._is_closed = False
 
     async def __call__(self, event: StreamEvent) -> None:
-        """Remember what was said."""
+        """Remember what was said.
+
+        Raises:
+            TurnOver: The turn has ended.
+        """
+        if self._is_closed:
+            raise TurnOver("the turn has ended, and nothing more can be said or pushed in it")
         match event:
             case TextDelta(text=text):
                 self.pieces.append(text)
@@ -41,6 +57,11 @@ class Heard:
                 self.note = text
             case AttemptFailed(reason=reason):
                 self.note = f"trying again: {reason}"
+            case ResourcePushed(uri=uri):
+                self.resources.pop(uri, None)
+                self.resources[uri] = event
+            case _:
+                assert_never(event)
         self.wake()
 
     @property
@@ -67,6 +88,10 @@ class Heard:
         except BaseException:
             self._step = before
             raise
+
+    def close(self) -> None:
+        """Let nothing more be said."""
+        self._is_closed = True
 
     def wake(self) -> None:
         """Let those who wait look again."""

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from eai_mcp.calls import Samplers
+from eai_mcp.calls import ResourcePushed, Samplers
 from eai_mcp.messages import Block, Usage
 
 TurnStatus: TypeAlias = Literal["completed", "awaiting_input", "running", "interrupted"]
@@ -59,7 +59,7 @@ class TurnResult:
     `reply` is the text so far while it is running, the partial text when it was interrupted, and the question
     when it waits for an answer. `overridden` names the arguments that the card replaced. `progress` says what
     a running turn is doing. `usage` is None while nobody knows it: a provider tells it at the end of a reply.
-    `metadata` is what the caller gave.
+    `metadata` is what the caller gave. `resources` were pushed for the caller, beside the text.
     """
 
     status: TurnStatus
@@ -73,3 +73,4 @@ class TurnResult:
     usage: Usage | None = None
     progress: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    resources: tuple[ResourcePushed, ...] = ()
