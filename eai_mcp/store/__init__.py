@@ -150,7 +150,7 @@ class Settlement:
     `messages` follow the user's own and those appended; with `kept` False none of them becomes part of the
     history, and a question that the turn had been given an answer to is open again. `choices` None leaves
     what the session remembers as it was. With a `question` the outcome's status is `awaiting_input`: the
-    messages wait with it.
+    messages wait with it, and with `kept` False it takes the place of the one that was answered.
     """
 
     outcome: Outcome
@@ -272,6 +272,16 @@ class Store(Protocol):
 
     async def append(self, claim: Claim, messages: Sequence[Message]) -> None:
         """Keep a finished step of a running turn.
+
+        Raises:
+            Conflict: The turn is no longer this claim's.
+        """
+        ...
+
+    async def amend(self, claim: Claim, message: Message, *, is_step: bool = False) -> None:
+        """Keep another message in the place of the input, or answer, of a running turn.
+
+        With `is_step` it is a finished step: it stays if the turn is cut off.
 
         Raises:
             Conflict: The turn is no longer this claim's.

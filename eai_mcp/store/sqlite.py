@@ -29,6 +29,7 @@ from eai_mcp.store import (
     SessionRow,
     Settlement,
     Start,
+    endings,
     histories,
     rows,
     turns,
@@ -161,6 +162,10 @@ class SqliteStore:
     async def append(self, claim: Claim, messages: Sequence[Message]) -> None:
         """See `Store`."""
         await self._writer.run(lambda c: turns.appended(c, claim, messages, self._now()))
+
+    async def amend(self, claim: Claim, message: Message, *, is_step: bool = False) -> None:
+        """See `Store`."""
+        await self._writer.run(lambda c: turns.amended(c, claim, message, self._now(), is_step=is_step))
 
     async def said(self, claim: Claim) -> Sequence[Message]:
         """See `Store`."""
@@ -321,7 +326,7 @@ class SqliteStore:
         """Settle the turns whose owner is gone; whether there were any."""
         gone = [row["id"] for row in sessions if row["owner"] is not None and self._is_gone(row)]
         if gone:
-            await self._writer.run(lambda c: turns.cut_off(c, self._is_gone, gone, self._now()))
+            await self._writer.run(lambda c: endings.cut_off(c, self._is_gone, gone, self._now()))
         return bool(gone)
 
     def _is_gone(self, session: sqlite3.Row) -> bool:

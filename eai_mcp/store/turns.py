@@ -1,28 +1,30 @@
-"""Turns in the tables: begun, held, settled, and cut off when their owner is gone.
+"""Turns in the tables: begun, held, told of, interrupted.
 
 Each function is one step inside a transaction. `session` rows carry the one turn that runs in them; `turn`
 has a row for each round, which is one input and what came of it.
 """
 
-import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eai_mcp import messages
-from eai_mcp.errors import Conflict, NoTask, NotFound, StorageUnavailable
-from eai_mcp.messages import JsonObject, Message, assistant
-from eai_mcp.store import REVISIONS_KEPT, Claim, Known, Look, Outcome, Running, Settlement, Start, rows
-
-INSERT_MESSAGE = (
-    "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
-    " VALUES (?, ?, NULL, ?, ?, ?, ?, ?)"
+from eai_mcp.errors import Conflict, NoTask, NotFound
+from eai_mcp.messages import JsonObject, Message
+from eai_mcp.store import (
+    REVISIONS_KEPT,
+    Claim,
+    Known,
+    Look,
+    Outcome,
+    Running,
+    Settlement,
+    Start,
+    endings,
+    rows,
 )
-WAITING = "session = ? AND turn_id = ? AND seq IS NULL AND kind <> 'dropped'"
-DROPPED_REPORT: JsonObject = {"status": "interrupted", "stop_reason": "interrupted"}
-LET_GO = "owner = NULL, lease_until = NULL, since = NULL, interrupted = 0, attended_at = NULL, said = ''"
 
-log = logging.getLogger("eai_mcp")
+DROPPED_REPORT: JsonObject = {"status": "interrupted", "stop_reason": "interrupted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def claimed(
         begun,
     )
     claim = Claim(space, name, start.turn_id, number, session["fence"] + 1)
-    _insert(connection, session, claim, rows.INPUT, holder.now, [start.message])
+    endings.insert(connection, session, claim, rows.INPUT, holder.now, [start.message])
     return claim
 
 
@@ -105,18 +107,34 @@ def repeated(connection: sqlite3.Connection, space: str, name: str, request_id: 
 def appended(connection: sqlite3.Connection, claim: Claim, step: Sequence[Message], now: float) -> None:
     """Keep a finished step."""
     session = _held(connection, claim)
-    _insert(connection, session, claim, rows.STEP, now, step)
+    endings.insert(connection, session, claim, rows.STEP, now, step)
+    _touch(connection, session, now)
+
+
+def amended(
+    connection: sqlite3.Connection, claim: Claim, message: Message, now: float, *, is_step: bool
+) -> None:
+    """Keep another message in the place of the input of this round."""
+    session = _held(connection, claim)
     connection.execute(
-        "UPDATE session SET version = version + 1, updated_at = ?, said = '' WHERE id = ?",
-        (now, session["id"]),
+        "UPDATE message SET body = ?, kind = ?"
+        " WHERE session = ? AND turn_id = ? AND round = ? AND kind = 'input' AND seq IS NULL",
+        (
+            messages.dump(message),
+            rows.STEP if is_step else rows.INPUT,
+            session["id"],
+            claim.turn_id,
+            claim.round,
+        ),
     )
+    _touch(connection, session, now)
 
 
 def said(connection: sqlite3.Connection, claim: Claim) -> list[Message]:
     """What was said in a running turn so far."""
     session = _held(connection, claim)
     waiting = connection.execute(
-        f"SELECT body FROM message WHERE {WAITING} ORDER BY rowid", (session["id"], claim.turn_id)
+        f"SELECT body FROM message WHERE {endings.WAITING} ORDER BY rowid", (session["id"], claim.turn_id)
     )
     return [rows.message(row["body"]) for row in waiting]
 
@@ -149,49 +167,7 @@ def looked(connection: sqlite3.Connection, claims: Iterable[Claim]) -> Look:
 
 def settled(connection: sqlite3.Connection, claim: Claim, settlement: Settlement, now: float) -> None:
     """End the turn."""
-    _end(connection, _held(connection, claim), settlement, now)
-
-
-def cut_off(
-    connection: sqlite3.Connection, is_gone: Callable[[sqlite3.Row], bool], ids: Iterable[int], now: float
-) -> None:
-    """Settle the turns of those sessions whose owner is gone, with what was saved of them."""
-    for number in ids:
-        session = connection.execute("SELECT * FROM session WHERE id = ?", (number,)).fetchone()
-        if session is None or session["owner"] is None or not is_gone(session):
-            continue
-        turn = (number, session["turn_id"], session["round"])
-        (report,) = connection.execute(
-            "SELECT report FROM turn WHERE session = ? AND turn_id = ? AND round = ?", turn
-        ).fetchone()
-        saved = _readable(connection, turn)
-        said = messages.closing(saved)
-        if saved and session["said"]:
-            said += (assistant(rows.untext(session["said"]), partial=True),)
-        outcome = Outcome(turn_id=session["turn_id"], status="interrupted", report=rows.parse(report))
-        kept = len(saved) > 1 or bool(said)
-        _end(connection, session, Settlement(outcome=outcome, messages=said, kept=kept), now)
-
-
-def _readable(connection: sqlite3.Connection, turn: tuple[int, str, int]) -> list[Message]:
-    """What was saved of a round, its input first. From what cannot be read on, all is dropped.
-
-    So what is left can be shown to a model, and the turn settled.
-    """
-    waiting = connection.execute(
-        f"SELECT rowid, body FROM message WHERE {WAITING} AND round = ? ORDER BY rowid", turn
-    ).fetchall()
-    saved: list[Message] = []
-    try:
-        for row in waiting:
-            saved.append(rows.message(row["body"]))  # noqa: PERF401 - those before a bad one are wanted
-    except StorageUnavailable as error:
-        lost = waiting[len(saved) :]
-        log.warning("turn %s was cut off, and %d of its messages are dropped: %s", turn[1], len(lost), error)
-        connection.executemany(
-            "UPDATE message SET kind = 'dropped' WHERE rowid = ?", [(row["rowid"],) for row in lost]
-        )
-    return saved
+    endings.end(connection, _held(connection, claim), settlement, now)
 
 
 def interrupted(connection: sqlite3.Connection, space: str, name: str, turn_id: str | None) -> Running:
@@ -255,7 +231,7 @@ def drop_question(connection: sqlite3.Connection, session: sqlite3.Row) -> None:
     if question is None:
         return
     key = (session["id"], question.turn_id)
-    connection.execute(f"UPDATE message SET kind = 'dropped' WHERE {WAITING}", key)
+    connection.execute(f"UPDATE message SET kind = 'dropped' WHERE {endings.WAITING}", key)
     connection.execute("UPDATE session SET question = NULL WHERE id = ?", (session["id"],))
     asked = connection.execute(
         "SELECT round, report FROM turn WHERE session = ? AND turn_id = ? AND status = 'awaiting_input'"
@@ -271,6 +247,13 @@ def drop_question(connection: sqlite3.Connection, session: sqlite3.Row) -> None:
             " WHERE session = ? AND turn_id = ? AND round = ?",
             (rows.dump(report), *key, asked["round"]),
         )
+
+
+def _touch(connection: sqlite3.Connection, session: sqlite3.Row, now: float) -> None:
+    connection.execute(
+        "UPDATE session SET version = version + 1, updated_at = ?, said = '' WHERE id = ?",
+        (now, session["id"]),
+    )
 
 
 def _held(connection: sqlite3.Connection, claim: Claim) -> sqlite3.Row:
@@ -306,72 +289,6 @@ def _next_round(connection: sqlite3.Connection, session: int, turn_id: str) -> i
         "SELECT max(round) FROM turn WHERE session = ? AND turn_id = ?", (session, turn_id)
     ).fetchone()
     return 0 if last is None else int(last) + 1
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    session: sqlite3.Row,
-    claim: Claim,
-    kind: str,
-    now: float,
-    said: Iterable[Message],
-) -> None:
-    place = (session["id"], session["revision"], claim.turn_id, claim.round, kind, now)
-    connection.executemany(INSERT_MESSAGE, [(*place, messages.dump(message)) for message in said])
-
-
-def _end(connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settlement, now: float) -> None:
-    claim = Claim(session["space"], session["name"], session["turn_id"], session["round"], session["fence"])
-    _insert(connection, session, claim, rows.STEP, now, settlement.messages)
-    outcome = settlement.outcome
-    ended = {
-        "id": session["id"],
-        "turn": claim.turn_id,
-        "round": claim.round,
-        "now": now,
-        "last": None,
-        "status": outcome.status,
-        "report": rows.dump(outcome.report),
-        "revision": session["revision"],
-        "count": session["message_count"],
-        "question": session["question"],
-        "choices": session["choices"],
-        "usage": rows.given(rows.usage(session) + settlement.usage),
-    }
-    if settlement.choices is not None:
-        ended["choices"] = rows.given(settlement.choices)
-    if settlement.question is not None:
-        ended["question"] = rows.dump(messages.told(settlement.question))
-    elif settlement.kept:
-        count = _placed(connection, session, claim)
-        ended |= {"count": count, "last": count, "question": None}
-    else:
-        connection.execute(
-            "UPDATE message SET kind = 'dropped'"
-            " WHERE session = :id AND turn_id = :turn AND round = :round AND seq IS NULL",
-            ended,
-        )
-    connection.execute(
-        "UPDATE turn SET status = :status, report = :report, revision = :revision, last_seq = :last"
-        " WHERE session = :id AND turn_id = :turn AND round = :round",
-        ended,
-    )
-    connection.execute(
-        f"UPDATE session SET {LET_GO}, version = version + 1, updated_at = :now, last_turn = :turn,"
-        " message_count = :count, question = :question, choices = :choices, usage = :usage WHERE id = :id",
-        ended,
-    )
-
-
-def _placed(connection: sqlite3.Connection, session: sqlite3.Row, claim: Claim) -> int:
-    """Give the turn's messages their places in the history; returns the last place."""
-    waiting = connection.execute(
-        f"SELECT rowid FROM message WHERE {WAITING} ORDER BY rowid", (session["id"], claim.turn_id)
-    ).fetchall()
-    first: int = session["message_count"] + 1
-    places = [(seq, row["rowid"]) for seq, row in enumerate(waiting, first)]
-    connection.executemany("UPDATE message SET seq = ? WHERE rowid = ?", places)
-    return first + len(places) - 1
 
 
 def _reply(connection: sqlite3.Connection, session: sqlite3.Row, turn: sqlite3.Row) -> str:

@@ -7,7 +7,7 @@ from eai_mcp.chat.values import Talk
 from eai_mcp.errors import Conflict, LimitExceeded, NoTask, StorageFull
 from eai_mcp.messages import JsonObject, Message, TextBlock, ToolUseBlock, assistant, user
 from eai_mcp.observe import Fact
-from eai_mcp.store import Claim, Start, turns
+from eai_mcp.store import Claim, Start, endings
 from eai_mcp.store.sqlite import SqliteStore
 from tests.chat.taking import Faulty, ask, asks, begin, history, opened, outcome, process, result, uses
 from tests.fakes import Held, said
@@ -26,7 +26,7 @@ async def test_a_turn_begins_where_one_that_lost_its_claim_still_runs(catalog):
     async with opened(catalog, first, second, said("three"), store=store) as (registry, _):
         lost = await begin(registry, "a", session="work")
         await first.reached.wait()
-        await store._writer.run(lambda c: turns.cut_off(c, lambda row: True, [1], 0.0))
+        await store._writer.run(lambda c: endings.cut_off(c, lambda row: True, [1], 0.0))
         turn = await begin(registry, "b", session="work")
         await second.reached.wait()
         assert (await registry.reply(lost, 5)).stop_reason == "cut_off"

@@ -19,6 +19,7 @@ from tests.store.taking import (
     claim,
     ended,
     lapse,
+    question,
     results,
     row,
     said,
@@ -365,3 +366,15 @@ async def test_the_turn_of_a_process_that_was_killed_is_cut_off(path, second):
     assert found == (CUT_OFF, "Once")
     messages = [entry.message for entry in await second.load("", "work")]
     assert (len(messages), unpaired(messages)) == (4, [])
+
+
+async def test_an_answer_that_is_a_finished_step_stays_if_the_turn_is_cut_off(first, second, lose):
+    claimed = await claim(first, "t1")
+    await first.settle(claimed, ended("t1", uses("u1"), status="awaiting_input", question=question("t1")))
+    claimed = await claim(first, "t1", results("u1"))
+    await first.amend(claimed, results("u1"), is_step=True)
+    await lose()
+
+    history = [entry.message for entry in await second.load("", "work")]
+    assert history == [user("hi"), uses("u1"), results("u1")]
+    assert (await row(second)).question is None

@@ -245,3 +245,40 @@ async def test_an_answer_to_a_dropped_question_brings_nothing_back(store):
         with pytest.raises(Conflict):
             await store.claim("", "work", start("t1", "red", expect=expect))
     assert await said(store) == []
+
+
+async def test_another_question_may_take_the_place_of_the_one_that_was_answered(store):
+    """Issue 6: "chained yields"."""
+    claimed = await claim(store, "t1")
+    await store.settle(
+        claimed, ended("t1", uses("u1"), status="awaiting_input", question=question("t1", "sure?"))
+    )
+    again = question("t1", "really?", {"n": 2})
+    asked = ended("t1", status="awaiting_input", question=again, kept=False)
+    await store.settle(await claim(store, "t1", results("u1")), asked)
+
+    assert (await row(store)).question == again
+    assert await store.find("", "work") == (asked.outcome, "")
+    claimed = await claim(store, "t1", results("u1"))
+    assert await store.said(claimed) == [user("hi"), uses("u1"), results("u1")]
+
+
+async def test_what_was_said_can_be_amended_while_the_turn_runs(store):
+    claimed = await claim(store, "t1", "my name is Bond")
+    await store.amend(claimed, user("my name is X"))
+
+    assert await store.said(claimed) == [user("my name is X")]
+    await store.settle(claimed, ended("t1", assistant("hello, X")))
+    assert await said(store) == [(1, "my name is X"), (2, "hello, X")]
+    with pytest.raises(Conflict):
+        await store.amend(claimed, user("late"))
+    assert await said(store) == [(1, "my name is X"), (2, "hello, X")]
+
+
+async def test_only_the_newest_answer_of_a_turn_is_amended(store):
+    await ask(store, "t1", "first")
+    claimed = await claim(store, "t1", "red")
+    await store.amend(claimed, user("blue"))
+    await store.settle(claimed, ended("t1", assistant("ok")))
+
+    assert [text for _, text in await said(store)] == ["first", "which one?", "blue", "ok"]

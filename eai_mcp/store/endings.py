@@ -1,0 +1,132 @@
+"""How turns end in the tables: settled, or cut off when their owner is gone.
+
+Each function is a part of one transaction.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+
+from eai_mcp import messages
+from eai_mcp.errors import StorageUnavailable
+from eai_mcp.messages import Message, assistant
+from eai_mcp.store import Claim, Outcome, Settlement, rows
+
+INSERT_MESSAGE = (
+    "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
+    " VALUES (?, ?, NULL, ?, ?, ?, ?, ?)"
+)
+WAITING = "session = ? AND turn_id = ? AND seq IS NULL AND kind <> 'dropped'"
+LET_GO = "owner = NULL, lease_until = NULL, since = NULL, interrupted = 0, attended_at = NULL, said = ''"
+
+log = logging.getLogger("eai_mcp")
+
+
+def end(connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settlement, now: float) -> None:
+    """End the turn that runs in a session."""
+    claim = Claim(session["space"], session["name"], session["turn_id"], session["round"], session["fence"])
+    insert(connection, session, claim, rows.STEP, now, settlement.messages)
+    outcome = settlement.outcome
+    ended = {
+        "id": session["id"],
+        "turn": claim.turn_id,
+        "round": claim.round,
+        "now": now,
+        "last": None,
+        "status": outcome.status,
+        "report": rows.dump(outcome.report),
+        "revision": session["revision"],
+        "count": session["message_count"],
+        "question": session["question"],
+        "choices": session["choices"],
+        "usage": rows.given(rows.usage(session) + settlement.usage),
+    }
+    if settlement.choices is not None:
+        ended["choices"] = rows.given(settlement.choices)
+    if settlement.question is not None:
+        ended["question"] = rows.dump(messages.told(settlement.question))
+    elif settlement.kept:
+        count = _placed(connection, session, claim)
+        ended |= {"count": count, "last": count, "question": None}
+    if not settlement.kept:
+        connection.execute(
+            "UPDATE message SET kind = 'dropped'"
+            " WHERE session = :id AND turn_id = :turn AND round = :round AND seq IS NULL",
+            ended,
+        )
+    connection.execute(
+        "UPDATE turn SET status = :status, report = :report, revision = :revision, last_seq = :last"
+        " WHERE session = :id AND turn_id = :turn AND round = :round",
+        ended,
+    )
+    connection.execute(
+        f"UPDATE session SET {LET_GO}, version = version + 1, updated_at = :now, last_turn = :turn,"
+        " message_count = :count, question = :question, choices = :choices, usage = :usage WHERE id = :id",
+        ended,
+    )
+
+
+def cut_off(
+    connection: sqlite3.Connection, is_gone: Callable[[sqlite3.Row], bool], ids: Iterable[int], now: float
+) -> None:
+    """Settle the turns of those sessions whose owner is gone, with what was saved of them."""
+    for number in ids:
+        session = connection.execute("SELECT * FROM session WHERE id = ?", (number,)).fetchone()
+        if session is None or session["owner"] is None or not is_gone(session):
+            continue
+        turn = (number, session["turn_id"], session["round"])
+        (report,) = connection.execute(
+            "SELECT report FROM turn WHERE session = ? AND turn_id = ? AND round = ?", turn
+        ).fetchone()
+        saved = _readable(connection, turn)
+        said = messages.closing([message for _, message in saved])
+        if saved and session["said"]:
+            said += (assistant(rows.untext(session["said"]), partial=True),)
+        outcome = Outcome(turn_id=session["turn_id"], status="interrupted", report=rows.parse(report))
+        kept = bool(said) or any(kind == rows.STEP for kind, _ in saved)
+        end(connection, session, Settlement(outcome=outcome, messages=said, kept=kept), now)
+
+
+def _readable(connection: sqlite3.Connection, turn: tuple[int, str, int]) -> list[tuple[str, Message]]:
+    """What was saved of a round, its input first, each with its kind.
+
+    From what cannot be read on, all is dropped; so what is left can be shown to a model.
+    """
+    waiting = connection.execute(
+        f"SELECT rowid, kind, body FROM message WHERE {WAITING} AND round = ? ORDER BY rowid", turn
+    ).fetchall()
+    saved: list[tuple[str, Message]] = []
+    try:
+        for row in waiting:
+            saved.append((row["kind"], rows.message(row["body"])))  # noqa: PERF401 - those before a bad one are wanted
+    except StorageUnavailable as error:
+        lost = waiting[len(saved) :]
+        log.warning("turn %s was cut off, and %d of its messages are dropped: %s", turn[1], len(lost), error)
+        connection.executemany(
+            "UPDATE message SET kind = 'dropped' WHERE rowid = ?", [(row["rowid"],) for row in lost]
+        )
+    return saved
+
+
+def insert(
+    connection: sqlite3.Connection,
+    session: sqlite3.Row,
+    claim: Claim,
+    kind: str,
+    now: float,
+    said: Iterable[Message],
+) -> None:
+    """Keep messages of a round, without places in the history yet."""
+    place = (session["id"], session["revision"], claim.turn_id, claim.round, kind, now)
+    connection.executemany(INSERT_MESSAGE, [(*place, messages.dump(message)) for message in said])
+
+
+def _placed(connection: sqlite3.Connection, session: sqlite3.Row, claim: Claim) -> int:
+    """Give the turn's messages their places in the history; returns the last place."""
+    waiting = connection.execute(
+        f"SELECT rowid FROM message WHERE {WAITING} ORDER BY rowid", (session["id"], claim.turn_id)
+    ).fetchall()
+    first: int = session["message_count"] + 1
+    places = [(seq, row["rowid"]) for seq, row in enumerate(waiting, first)]
+    connection.executemany("UPDATE message SET seq = ? WHERE rowid = ?", places)
+    return first + len(places) - 1
