@@ -15,19 +15,31 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 from pydantic import JsonValue
 
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse
-from eai_mcp.errors import ConfigError, EaiError
+from eai_mcp.errors import ConfigError, EaiError, Internal
 from eai_mcp.messages import JsonObject, Message, TextBlock
+from eai_mcp.observe import internal
 
 METHODS = ("turn", "call", "tool", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The turn ends with this question. The next input of the session answers it, wherever it is asked.
+
+    It comes back with the answer, `state` and all. After `expires_s` seconds it cannot be answered any more.
+    """
+
+    question: str
+    state: JsonObject = field(default_factory=dict)
+    expires_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnInput:
     """What was said to a session, before any model is asked.
 
-    The history keeps `message` as it is changed. `is_resumed` says that it answers a question; it is this
-    middleware's own one if `asked` is there, which is the `state` that it was asked with. `emit` pushes text
-    for progress, or a resource.
+    The history keeps `message` as it is changed. `is_resumed` says that it answers a question: `asked` if it
+    is this middleware's own one. `emit` pushes text for progress, or a resource.
     """
 
     session: str
@@ -38,14 +50,14 @@ class TurnInput:
     metadata: Mapping[str, JsonValue]
     emit: Emit
     is_resumed: bool = False
-    asked: JsonObject | None = None
+    asked: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRun:
     """A tool that the model asks for; see `TurnInput` for what is alike.
 
-    `answer` is what was said to this middleware's own question, and `asked` the state that it was asked with.
+    `answer` is what was said to this middleware's own question, which is `asked`.
     """
 
     session: str
@@ -54,7 +66,7 @@ class ToolRun:
     input: JsonObject
     emit: Emit
     answer: str | None = None
-    asked: JsonObject | None = None
+    asked: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +82,6 @@ class Refuse:
     """No, and why: the turn fails with the code `refused`, a tool's result is that it was refused."""
 
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """The turn ends with this question. The next input of the session answers it, wherever it is asked.
-
-    `state` comes back with the answer. After `expires_s` seconds the question cannot be answered any more.
-    """
-
-    question: str
-    state: JsonObject = field(default_factory=dict)
-    expires_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,3 +187,11 @@ def loaded(what: str, name: str) -> object:
         return found() if isinstance(found, type) else found
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{what} {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def blamed(name: str, bug: Exception | SystemExit) -> Internal:
+    """The error that stands for a mistake of a middleware, told apart from one of ours."""
+    if isinstance(bug, SystemExit):
+        bug = RuntimeError("it tried to end the process")
+    ours = internal(bug)
+    return Internal(f"middleware {name} failed: {ours.message}", middleware=name)

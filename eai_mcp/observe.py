@@ -1,17 +1,62 @@
 """Facts: records of what happened inside, and the one hook that hears them.
 
-Facts hold ids, names and sizes, never what was said.
+Facts hold ids, names and sizes, never what was said. Those of one turn come in this order; `…` marks what may
+repeat, and each carries the session, the turn and the caller's request:
+
+    session.opened          model
+    session.closed
+    turn.received           model, characters, if_busy
+    turn.started            model, metadata?             or, when it answers a question:
+    turn.resumed            model, metadata?, resumes?   the turn that asked
+      call.started …        model, messages, tools
+        rate.waited         model, seconds
+        rate.rejected       model, seconds
+        circuit.half_open   model, provider
+        circuit.rejected    model, provider, retry_after_s
+        provider.attempt …  model, provider, wire_model, attempt
+        provider.answered   attempt, seconds, first_chunk_s, stop, input, output, cache_read, reasoning   or:
+        provider.failed     attempt, seconds, code, status
+        provider.cancelled  attempt, seconds
+        circuit.opened      model, provider, open_s
+        circuit.closed      model, provider
+        provider.retry      attempt, wait_s, code
+        provider.fallback   from, to, code
+      call.completed        seconds, served_by, attempts, stop, input, output   or:
+      call.failed           seconds, code
+      call.cancelled        seconds
+      tool.started …        name
+      tool.completed        name, seconds, failed
+      resource.pushed …     kind, uri, bytes
+    turn.completed          seconds, model, stop?, input?, output?, cost_usd?   or:
+    turn.yielded            the same
+    turn.failed             seconds, model, code, …
+    turn.cancelled          seconds, model, …
+
+`input`, `output`, `cache_read` and `reasoning` count tokens, `seconds` and what ends in `_s` are durations,
+and `code` is that of an error. The end of whatever started is told, also when it was cancelled.
 """
 
+import itertools
+import json
 import logging
+import math
 import secrets
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from eai_mcp.errors import Internal
 
 Value: TypeAlias = str | int | float | bool | None
+
+LONGEST_SHOWN = 1_000
+_log = logging.getLogger("eai_mcp")
+_numbers = itertools.count(1)
+_failures: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +83,152 @@ def ignore(fact: Fact) -> None:
     """The observer that hears nothing."""
 
 
+def tell(
+    observer: Observer,
+    name: str,
+    /,
+    *,
+    session: str = "",
+    turn_id: str = "",
+    request_id: str = "",
+    **fields: Value,
+) -> None:
+    """Let `observer` hear a fact. Whatever goes wrong there is logged once and then counted, never raised."""
+    if observer is ignore:
+        return
+    try:
+        observer(Fact(name, session, turn_id, request_id, fields))
+    except Exception as error:  # noqa: BLE001  # whoever listens must not end the turn
+        _note(_failures, observer, error)
+
+
+class Observers:
+    """An observer that stamps each fact with its number and the time, and tells it to several, in order.
+
+    One that raises misses that fact; the others hear it. A fact that is told while another one is heard
+    waits for its end, so that all hear the same order; what those in turn cause is dropped, since it might
+    never end. `failures` and `dropped` count what was lost.
+    """
+
+    def __init__(self, sinks: Sequence[Observer]) -> None:
+        self.sinks = tuple(sinks)
+        self.failures: Counter[str] = Counter()
+        self.dropped = 0
+        self._waiting: deque[Fact] = deque()
+        self._depth = 0
+        # Tools and adapters may tell from a worker thread.
+        self._lock = threading.RLock()
+
+    def add(self, sink: Observer) -> None:
+        """Tell it too, from now on, after the others."""
+        self.sinks = (*self.sinks, sink)
+
+    def __call__(self, fact: Fact) -> None:
+        """Tell the fact to each."""
+        if not self.sinks:
+            return
+        with self._lock:
+            if self._depth > 1:
+                self.dropped += 1
+            elif self._depth:
+                self._waiting.append(_stamped(fact))
+            else:
+                self._tell_all(_stamped(fact))
+
+    def _tell_all(self, fact: Fact) -> None:
+        try:
+            self._depth = 1
+            self._tell(fact)
+            self._depth = 2
+            while self._waiting:
+                self._tell(self._waiting.popleft())
+        finally:
+            self._depth = 0
+            self._waiting.clear()
+
+    def _tell(self, fact: Fact) -> None:
+        for sink in self.sinks:
+            try:
+                sink(fact)
+            except Exception as error:  # noqa: BLE001  # the others still hear it
+                _note(self.failures, sink, error)
+
+
 def logged(fact: Fact) -> None:
-    """The observer that writes each fact to the log, one line each."""
-    rest = " ".join(f"{name}={value}" for name, value in fact.fields.items())
-    logging.getLogger("eai_mcp").info("%s %s %s %s", fact.name, fact.session, fact.turn_id, rest)
+    """The observer that writes each fact to the log, one line each, as name=value.
+
+    A log that is written as JSON shows it as an object instead; see `as_object`.
+    """
+    level = _level(fact)
+    if _log.isEnabledFor(level):
+        shown = " ".join(f"{_plain(name)}={_plain(value)}" for name, value in as_object(fact).items())
+        _log.log(level, "%s", shown, extra={"fact": fact})
+
+
+def logged_as_json(fact: Fact) -> None:
+    """The observer that writes each fact to the log as one JSON object, whatever the log's own format."""
+    level = _level(fact)
+    if _log.isEnabledFor(level):
+        _log.log(level, "%s", json.dumps(as_object(fact), default=str), extra={"fact": fact})
+
+
+def as_object(fact: Fact) -> dict[str, Value]:
+    """The fact as a JSON object, with its time as ISO 8601 has it; empty ids are left out."""
+    shown: dict[str, Value] = {
+        "at": datetime.fromtimestamp(fact.at or time.time(), UTC).isoformat(timespec="microseconds"),
+        "seq": fact.seq,
+        "fact": fact.name,
+    }
+    ids = {"session": fact.session, "turn_id": fact.turn_id, "request_id": fact.request_id}
+    shown |= {name: _bounded(text) for name, text in ids.items() if text}
+    for name, value in fact.fields.items():
+        shown.setdefault(name, _bounded(value))
+    return shown
 
 
 def internal(bug: Exception) -> Internal:
     """The error that stands for a bug of ours; its traceback goes to the log under the same id."""
     error_id = secrets.token_hex(4)
-    logging.getLogger("eai_mcp").error("internal error %s", error_id, exc_info=bug)
+    _log.error("internal error %s", error_id, exc_info=bug)
     return Internal(f"internal error {error_id}; the server's log has the details", error_id=error_id)
+
+
+def _stamped(fact: Fact) -> Fact:
+    if fact.seq:
+        return fact  # it came through others that stamped it
+    return Fact(
+        fact.name, fact.session, fact.turn_id, fact.request_id, fact.fields, next(_numbers), time.time()
+    )
+
+
+def _note(failures: Counter[str], observer: Observer, error: Exception) -> None:
+    name = _name(observer)
+    failures[name] += 1
+    if failures[name] == 1:
+        _log.error("the observer %s failed; if it does so again, it is only counted", name, exc_info=error)
+
+
+def _name(observer: Observer) -> str:
+    named: object = observer if hasattr(observer, "__qualname__") else type(observer)
+    return f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', '')}"
+
+
+def _level(fact: Fact) -> int:
+    return logging.DEBUG if fact.name.endswith(".delta") else logging.INFO
+
+
+def _bounded(value: Value) -> Value:
+    """A field as it may stand in a line: no text without end, and no number that JSON cannot say."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}…"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _plain(value: Value) -> str:
+    """A value that can forge neither a line nor a second value."""
+    text = str(value)
+    if text and text.isprintable() and not {" ", "=", '"', "\\"} & set(text):
+        return text
+    return json.dumps(text)

@@ -10,7 +10,8 @@ from pydantic import JsonValue
 from typing_extensions import TypedDict
 
 from eai_mcp import messages
-from eai_mcp.calls import ModelResponse
+from eai_mcp.calls import ModelResponse, ResourcePushed
+from eai_mcp.chat import pushed
 from eai_mcp.chat.choose import Chosen
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import CallError, Detail, EaiError, TurnFailed
@@ -47,6 +48,7 @@ class Frame:
     has_steps: bool = False
     spent: Usage | None = None
     warnings: tuple[str, ...] = ()
+    resources: tuple[ResourcePushed, ...] = ()
 
     def result(self) -> TurnResult:
         """The result of a turn that is running, and has said nothing."""
@@ -60,6 +62,7 @@ class Frame:
             warnings=self.warnings,
             usage=self.spent,
             metadata=self.metadata,
+            resources=self.resources,
         )
 
 
@@ -76,12 +79,14 @@ def completed(frame: Frame, response: ModelResponse) -> Ended:
     return Ended(result, _settlement(frame, result, (response.message,)))
 
 
-def awaiting(frame: Frame, response: ModelResponse, question: Question) -> Ended:
-    """The model asks something first."""
-    result = replace(frame.result(), status="awaiting_input", reply=question.text, stop_reason=response.stop)
-    told = _settlement(frame, result, (response.message,), reply=question.text)
+def awaiting(
+    frame: Frame, said: tuple[Message, ...], question: Question, *, stop: str | None, kept: bool = True
+) -> Ended:
+    """Something is asked first. With `kept` False the question takes the place of the one just answered."""
+    result = replace(frame.result(), status="awaiting_input", reply=question.text, stop_reason=stop)
+    told = _settlement(frame, result, said, reply=question.text)
     question = replace(question, data={**question.data, "report": told.outcome.report})
-    return Ended(result, replace(told, question=question))
+    return Ended(result, replace(told, question=question, kept=kept))
 
 
 def withdrawn(session: str, question: Question) -> tuple[TurnResult, Settlement]:
@@ -90,7 +95,7 @@ def withdrawn(session: str, question: Question) -> tuple[TurnResult, Settlement]
     assert isinstance(report, dict)
     told: JsonObject = {"session": session, "turn_id": question.turn_id, "reply": ""}
     end: JsonObject = {"status": "interrupted", "stop_reason": "interrupted", "usage": None}
-    result = _results().validate_python({**told, **report, **end, "reply": ""})
+    result = _result({**told, **report, **end, "reply": ""})
     outcome = Outcome(turn_id=question.turn_id, status="interrupted", report=_told(result))
     return result, Settlement(outcome=outcome)
 
@@ -169,14 +174,14 @@ def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:
             **details,
         )
     told: JsonObject = {"session": session, "turn_id": outcome.turn_id, "reply": reply}
-    return _results().validate_python({**told, **outcome.report, "status": outcome.status})
+    return _result({**told, **outcome.report, "status": outcome.status})
 
 
 def standing(session: str, running: Running) -> TurnResult:
     """How a turn stands that runs in another process."""
     told: JsonObject = {"session": session, "turn_id": running.turn_id, "reply": running.said}
     now: JsonObject = {"status": "running", "stop_reason": None, "warnings": []}
-    return _results().validate_python({**told, **running.report, **now})
+    return _result({**told, **running.report, **now})
 
 
 class _Failure(TypedDict):
@@ -196,6 +201,11 @@ def _failures() -> pydantic.TypeAdapter[_Failure]:
 @functools.cache
 def _results() -> pydantic.TypeAdapter[TurnResult]:
     return pydantic.TypeAdapter(TurnResult)
+
+
+def _result(told: JsonObject) -> TurnResult:
+    resources = pushed.read(told.pop("resources", None))
+    return replace(_results().validate_python(told), resources=resources)
 
 
 def _report(error: EaiError) -> JsonObject:
@@ -221,6 +231,8 @@ def _told(result: TurnResult) -> JsonObject:
     told["effective"] = messages.told(result.effective)
     if result.usage is not None:
         told["usage"] = messages.told(result.usage)
+    if result.resources:
+        told["resources"] = [pushed.told(resource) for resource in result.resources]
     return told
 
 

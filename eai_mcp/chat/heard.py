@@ -4,7 +4,7 @@ Listeners pull: they look when `changed` wakes them, so a slow one delays nobody
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
@@ -19,16 +19,21 @@ from eai_mcp.calls import (
     ThinkingDelta,
     ToolUseStarted,
 )
+from eai_mcp.chat import pushed
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import EaiError, TurnOver
 
 
 class Heard:
-    """Text, doings and resources of a turn. It is the turn's `Emit`, until it is closed."""
+    """Text, doings and resources of a turn. It is the turn's `Emit`, until it is closed.
+
+    `resources` stand by their uri; `pushed` is told of each.
+    """
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.resources: dict[str, ResourcePushed] = {}
+        self.pushed: Callable[[ResourcePushed], None] | None = None
         self.characters = 0
         self.note = ""
         self._step = 0
@@ -41,6 +46,7 @@ class Heard:
 
         Raises:
             TurnOver: The turn has ended.
+            InvalidArgument, LimitExceeded: A resource cannot be pushed.
         """
         if self._is_closed:
             raise TurnOver("the turn has ended, and nothing more can be said or pushed in it")
@@ -57,12 +63,18 @@ class Heard:
                 self.note = text
             case AttemptFailed(reason=reason):
                 self.note = f"trying again: {reason}"
-            case ResourcePushed(uri=uri):
-                self.resources.pop(uri, None)
-                self.resources[uri] = event
+            case ResourcePushed():
+                self._push(event)
             case _:
                 assert_never(event)
         self.wake()
+
+    def _push(self, resource: ResourcePushed) -> None:
+        pushed.check(resource, self.resources)
+        self.resources.pop(resource.uri, None)
+        self.resources[resource.uri] = resource
+        if self.pushed is not None:
+            self.pushed(resource)
 
     @property
     def text(self) -> str:

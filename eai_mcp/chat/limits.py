@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 class Limits:
     """`turn_s` seconds for a turn whose model sets no other limit; `message_bytes` of UTF-8 for one input.
 
-    `orphan_s` is how long a turn runs that nobody waits for. A session may take so many `session_turns`,
+    `orphan_s` is how long a turn runs that nobody waits for, and `question_s` how long a question can be
+    answered (None: at any time). A session may take so many `session_turns`,
     `session_tokens` (read and written) and `session_usd`; None is no limit.
     """
 
     turn_s: float = 1800.0
     message_bytes: int = 8 * 1024 * 1024
     orphan_s: float = 600.0
+    question_s: float | None = None
     session_turns: int | None = None
     session_tokens: int | None = None
     session_usd: float | None = None

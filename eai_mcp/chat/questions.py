@@ -1,9 +1,15 @@
-"""What the model asks the person it talks with: the tool `ask_user`, the question that waits, its answer.
+"""What a turn asks before it goes on: the model with `ask_user`, or a middleware. The question, its answer.
 
-A question is data in the store, so it survives a restart. The answer goes back as the tool's result.
+A question is data in the store, so it survives a restart. Its `kind` says where the answer goes back to:
+
+- `tool`: the result of the tool `ask_user`;
+- `tools`: tools of a step that middleware did not let run yet, all of which hear the one answer;
+- `turn`: the middleware round the turn.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -11,9 +17,11 @@ from eai_mcp import messages
 from eai_mcp.calls import Samplers, ToolSpec
 from eai_mcp.catalog.entries import Card
 from eai_mcp.chat import ending
+from eai_mcp.chat.layers import Asked
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import Conflict
 from eai_mcp.messages import (
+    INTERRUPTED,
     DocumentBlock,
     ImageBlock,
     JsonObject,
@@ -22,6 +30,7 @@ from eai_mcp.messages import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from eai_mcp.middleware import Ask
 from eai_mcp.store import Question, SessionRow, Start, Store
 
 NAME = "ask_user"
@@ -40,40 +49,115 @@ WITHOUT_TEXT = "The model asks for your input."
 WITHDRAWN = "there is no answer: the question was withdrawn"
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A tool that may run only once `ask` is answered, which the middleware `by` wants to hear."""
+
+    use: ToolUseBlock
+    ask: Ask
+    by: str
+
+
 def offered(card: Card | None) -> tuple[ToolSpec, ...]:
     """The tools that the model may use in a turn: those of the card that there are."""
     return (ASK_USER,) if card and card.tools and NAME in card.tools else ()
 
 
-def first(uses: Sequence[ToolUseBlock], card: Card | None) -> ToolUseBlock | None:
-    """The first question among the tools that the model asks for, unless its card allows others only."""
-    if card and card.tools is not None and NAME not in card.tools:
-        return None
-    return next((use for use in uses if use.name == NAME), None)
+def is_honoured(card: Card | None) -> bool:
+    """Whether the model may ask, offered or not: unless its card allows other tools only."""
+    return not card or card.tools is None or NAME in card.tools
 
 
-def waiting(turn_id: str, asked: ToolUseBlock, uses: Sequence[ToolUseBlock], samplers: Samplers) -> Question:
-    """The question, with what the other tools of the same step said, in order, and the turn's samplers."""
-    text = next((str(asked.input[key]) for key in ("question", "text") if asked.input.get(key)), WITHOUT_TEXT)
-    others: list[JsonValue] = [
-        None if use is asked else messages.encode(Message("user", (_meanwhile(use),))) for use in uses
+def text_of(asked: ToolUseBlock) -> str:
+    """What a use of `ask_user` asks."""
+    return next((str(asked.input[key]) for key in ("question", "text") if asked.input.get(key)), WITHOUT_TEXT)
+
+
+def of_model(
+    turn_id: str, asked: ToolUseBlock, results: Sequence[ToolResultBlock | None], samplers: Samplers
+) -> Question:
+    """The model's question, with what the other tools of the same step said, in order."""
+    data: JsonObject = {"kind": "tool", "tool_use_id": asked.id, "results": _written(results)}
+    return Question(turn_id, text_of(asked), {**data, "samplers": _given(samplers)})
+
+
+def of_tools(
+    turn_id: str,
+    results: Sequence[ToolResultBlock | None],
+    wanted: Mapping[int, Wanted],
+    samplers: Samplers,
+) -> Question:
+    """One question for all tools of a step that may not run yet, by their places among the results."""
+    asked: list[JsonValue] = [
+        {"at": at, "use": one.use.id, "by": one.by, "question": one.ask.question, "state": one.ask.state}
+        for at, one in wanted.items()
     ]
-    given: JsonObject = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name in samplers.given()
-        for value in [getattr(samplers, name)]
-    }
-    return Question(turn_id, text, {"tool_use_id": asked.id, "results": others, "samplers": given})
+    data: JsonObject = {"kind": "tools", "asked": asked, "results": _written(results)}
+    text = "\n".join(dict.fromkeys(one.ask.question for one in wanted.values()))
+    return Question(turn_id, text, {**data, "samplers": _given(samplers)})
+
+
+def of_middleware(turn_id: str, ask: Ask, by: str, samplers: Samplers) -> Question:
+    """The question that the middleware `by` asks round a turn."""
+    data: JsonObject = {"kind": "turn", "by": by, "state": ask.state}
+    return Question(turn_id, ask.question, {**data, "samplers": _given(samplers)})
+
+
+def expiring(question: Question, limits_s: Sequence[float | None]) -> Question:
+    """The question, to be answered within the shortest of some numbers of seconds, if there is any."""
+    known = [limit for limit in limits_s if limit is not None]
+    if not known:
+        return question
+    return replace(question, data={**question.data, "expires_at": time.time() + min(known)})
+
+
+def is_expired(question: Question) -> bool:
+    """Whether its time is over."""
+    until = question.data.get("expires_at")
+    return isinstance(until, int | float) and time.time() > until
+
+
+def kind(question: Question | None) -> str:
+    """See the module; "" for no question."""
+    return str(question.data.get("kind", "tool")) if question else ""
+
+
+def asker(question: Question | None, answer: Message) -> Asked | None:
+    """The middleware that asked round the turn, with the answer to its question; None if none did."""
+    if question is None or kind(question) != "turn":
+        return None
+    return _asked({**question.data, "question": question.text}, answer)
+
+
+def asked_tools(question: Question, answer: Message) -> dict[int, Asked]:
+    """By place in the step: the tools that were not let run, with the answer to the question about them."""
+    return {int(str(one["at"])): _asked(one, answer) for one in _waiting(question)}
+
+
+def results(question: Question) -> list[ToolResultBlock | None]:
+    """What the tools of the step said, in order; None for what waits for the answer."""
+    others = question.data["results"]
+    assert isinstance(others, list)
+    read = [None if other is None else messages.decode(other).content[0] for other in others]
+    return [one if isinstance(one, ToolResultBlock) else None for one in read]
 
 
 def answer(question: Question, said: Message, *, failed: bool = False) -> Message:
-    """What is said to a question, as the result of the tool that asked it."""
+    """What is said to a question, as the history keeps it.
+
+    A tool that has to run first has a failed result until then, so that the turn can be cut off at any time.
+    """
+    if kind(question) == "turn":
+        return said
     content = tuple(b for b in said.content if isinstance(b, TextBlock | ImageBlock | DocumentBlock))
-    own = ToolResultBlock(str(question.data["tool_use_id"]), content, failed=failed)
-    others = question.data["results"]
-    assert isinstance(others, list)
-    results = [own if other is None else messages.decode(other).content[0] for other in others]
-    return Message("user", tuple(results))
+    found = results(question)
+    if kind(question) == "tool":
+        own = ToolResultBlock(str(question.data["tool_use_id"]), content, failed=failed)
+        return Message("user", tuple(own if one is None else one for one in found))
+    for one in _waiting(question):
+        not_run = content if failed else (TextBlock(INTERRUPTED),)
+        found[int(str(one["at"]))] = ToolResultBlock(str(one["use"]), not_run, failed=True)
+    return Message("user", tuple(one for one in found if one is not None))
 
 
 async def withdraw(store: Store, space: str, row: SessionRow, question: Question) -> TurnResult:
@@ -103,6 +187,16 @@ def unforeseen(session: str, question: Question) -> Conflict:
     )
 
 
+def too_late(session: str, question: Question) -> Conflict:
+    """The error for an answer to a question whose time is over. It was dropped, and nothing was sent."""
+    return Conflict(
+        f"the question that session {session!r} waited with has expired and was dropped; nothing was sent: "
+        f"{question.text[:LONGEST_QUOTED]!r}. Talk again to say this as a new message",
+        chat_session=session,
+        turn_id=question.turn_id,
+    )
+
+
 def samplers(question: Question, given: Samplers) -> Samplers:
     """Those of the turn that asked, with those given with the answer over them."""
     before = question.data["samplers"]
@@ -112,13 +206,30 @@ def samplers(question: Question, given: Samplers) -> Samplers:
     return Samplers(**{**values, **{name: getattr(given, name) for name in names}})
 
 
-def unknown(use: ToolUseBlock) -> ToolResultBlock:
-    """The result of a tool that there is not."""
-    return ToolResultBlock(use.id, (TextBlock(f"there is no tool named {use.name!r}"),), failed=True)
-
-
-def _meanwhile(use: ToolUseBlock) -> ToolResultBlock:
-    """The result of another tool of the step that asked."""
-    if use.name != NAME:
-        return unknown(use)
+def not_asked(use: ToolUseBlock) -> ToolResultBlock:
+    """The result of a question beside another one, or of a tool that would have to ask beside one."""
     return ToolResultBlock(use.id, (TextBlock(ONE_AT_A_TIME),), failed=True)
+
+
+def _given(samplers: Samplers) -> JsonObject:
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in samplers.given()
+        for value in [getattr(samplers, name)]
+    }
+
+
+def _written(results: Sequence[ToolResultBlock | None]) -> list[JsonValue]:
+    return [None if one is None else messages.encode(Message("user", (one,))) for one in results]
+
+
+def _waiting(question: Question) -> list[JsonObject]:
+    asked = question.data["asked"]
+    assert isinstance(asked, list)
+    return [one for one in asked if isinstance(one, dict)]
+
+
+def _asked(data: JsonObject, answer: Message) -> Asked:
+    state = data["state"]
+    assert isinstance(state, dict)
+    return Asked(str(data["by"]), Ask(str(data["question"]), state), answer.text)

@@ -13,19 +13,20 @@ from anyio.abc import TaskGroup
 from eai_mcp.calls import Call
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat import choose, content, ending, names, questions
+from eai_mcp.chat import addressed, choose, content, ending, names, questions
 from eai_mcp.chat.distant import DistantTurn, past
 from eai_mcp.chat.ending import Frame
 from eai_mcp.chat.following import Following
 from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.keeper import RENEW_S, Keeper
+from eai_mcp.chat.layers import NO_LAYERS, Layers
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.lines import Lines
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
 from eai_mcp.errors import CannotClose, Conflict, EaiError, NoTask, NotFound, SessionBusy
 from eai_mcp.messages import Message
-from eai_mcp.observe import Observer, ignore
+from eai_mcp.observe import Observer, ignore, tell
 from eai_mcp.store import Choices, Claim, Entry, Known, Running, SessionRow, Start, Store
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Registry:
         default_model: str,
         limits: Limits = Limits(),
         observe: Observer = ignore,
+        layers: Layers = NO_LAYERS,
         renew_s: float = RENEW_S,
         folder: Path | None = None,
     ) -> None:
@@ -63,6 +65,7 @@ class Registry:
         self._tasks = tasks
         self._limits = limits
         self._observe = observe
+        self._layers = layers
         self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
         self._following = Following(store, self._keeper)
         self._folder = folder
@@ -86,6 +89,7 @@ class Registry:
             InvalidArgument, LimitExceeded: The content or a name cannot work, or the session is used up.
             UnknownName, ConfigError: A model, prompt or card is not in the catalog, or its file is bad.
             SessionBusy: Another turn is running in the session.
+            Conflict: It answers a question that is not open any more.
         """
         name = names.checked(talk.session)
         names.check_text("request_id", talk.request_id)
@@ -229,7 +233,10 @@ class Registry:
 
     async def ensure(self, space: str, session: str) -> bool:
         """Make an empty session; False if there is one."""
-        return await self._store.ensure(space, names.checked(session))
+        name = names.checked(session)
+        if made := await self._store.ensure(space, name):
+            tell(self._observe, "session.opened", session=name)
+        return made
 
     async def close(self, space: str, session: str) -> None:
         """Remove a session with all that was said in it.
@@ -245,6 +252,7 @@ class Registry:
         await self._keeper.save((space, name))
         if not await self._store.delete(space, name):
             raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
+        tell(self._observe, "session.closed", session=name)
 
     async def fork(self, space: str, session: str, new: str, *, upto: int | None = None) -> SessionRow:
         """Copy a session under another name, whole or up to the message at position `upto`.
@@ -257,7 +265,9 @@ class Registry:
         name, new = names.checked(session), names.checked(new, "new_session")
         await self._ensure_default(space, name)
         await self._ensure_default(space, new)
-        return await self._store.fork(space, name, new, upto=upto)
+        row = await self._store.fork(space, name, new, upto=upto)
+        tell(self._observe, "session.opened", session=new)
+        return row
 
     async def aclose(self) -> None:
         """Interrupt every running turn, and wait until what was said in them is saved."""
@@ -311,6 +321,10 @@ class Registry:
             row = await self._store.row(space, name)
             if row and row.question and not row.running and not may_answer:
                 raise questions.unforeseen(row.name, row.question)
+            addressed.check(name, row.question if row else None, talk.answers)
+            if row and row.question and not row.running and questions.is_expired(row.question):
+                await questions.withdraw(self._store, space, row, row.question)
+                raise questions.too_late(row.name, row.question)
             try:
                 return await self._begun(space, name, talk, message, row)
             except Conflict as error:
@@ -325,12 +339,11 @@ class Registry:
         call = self._call_for(chosen.model)
         question = row.question if row else None
         turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"
-        said = questions.answer(question, message) if question else message
         samplers = questions.samplers(question, talk.samplers) if question else talk.samplers
         frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=talk.metadata)
         start = Start(
             turn_id=turn_id,
-            message=said,
+            message=questions.answer(question, message) if question else message,
             report=ending.report_if_cut_off(frame.result()),
             request_id=talk.request_id,
             expect=row.version if row else 0,
@@ -339,9 +352,11 @@ class Registry:
             claim = await self._store.claim(space, name, start)
             if isinstance(claim, Known):
                 return await self._again(space, name, claim)
+            if row is None:
+                tell(self._observe, "session.opened", session=name)
             turn = Turn(
                 claim=claim,
-                message=said,
+                said=message,
                 chosen=chosen,
                 call=call,
                 limit_s=chosen.limit_s or self._limits.turn_s,
@@ -349,6 +364,9 @@ class Registry:
                 metadata=talk.metadata,
                 request_id=talk.request_id or "",
                 question=question,
+                question_limit_s=self._limits.question_s,
+                layers=self._layers,
+                observe=self._observe,
             )
             self._keeper.add(turn)
             self._tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
@@ -364,7 +382,7 @@ class Registry:
 
     async def _run(self, turn: Turn) -> None:
         try:
-            await turn.run(self._store, self._observe)
+            await turn.run(self._store)
         finally:
             self._keeper.remove(turn)
 

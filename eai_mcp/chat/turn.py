@@ -10,38 +10,47 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
-import anyio.lowlevel
 from pydantic import JsonValue
 
-from eai_mcp.calls import Call, ModelRequest, Samplers
-from eai_mcp.chat import ending, questions, window
+from eai_mcp.calls import Call, ResourcePushed, Samplers
+from eai_mcp.chat import ending, pushed
 from eai_mcp.chat.choose import Chosen
 from eai_mcp.chat.distant import past
 from eai_mcp.chat.ending import Ended, Ending, Frame
 from eai_mcp.chat.heard import Heard
+from eai_mcp.chat.layers import NO_LAYERS, Layers
+from eai_mcp.chat.rounds import Round
+from eai_mcp.chat.tools import Tools
 from eai_mcp.chat.values import TurnResult
-from eai_mcp.errors import CallTimeout, Conflict, EaiError, LimitExceeded, StorageUnavailable
-from eai_mcp.messages import Message, ToolUseBlock, Usage
-from eai_mcp.observe import Fact, Observer, Value, internal
+from eai_mcp.errors import CallTimeout, Conflict, EaiError, StorageUnavailable
+from eai_mcp.messages import Message
+from eai_mcp.middleware import Failure
+from eai_mcp.observe import Observer, Value, ignore, internal, tell
 from eai_mcp.store import Claim, Question, Running, Settlement, Store
 
 SAVE_LIMIT_S = 5.0
-MOST_STEPS = 50
 LONGEST_METADATA_TOLD = 1000
 GRACE_S = 0.25
+ENDS = {
+    "completed": "turn.completed",
+    "awaiting_input": "turn.yielded",
+    "interrupted": "turn.cancelled",
+    # Others ended it, and now it runs elsewhere.
+    "running": "turn.cancelled",
+}
 
 
 @dataclass(slots=True, kw_only=True)
 class Turn:
     """A turn that was claimed. `run` it once; wait for `done`; then `ending` says how it went.
 
-    `message` is its input, the answer to `question` if there was one. `limit_s` bounds the whole
-    of it, in seconds, `save_s` the saving of its end. `unsaved` is what the store still has to be
-    told of that end.
+    `said` is its input, the answer to `question` if there was one, which may be given again within
+    `question_limit_s` seconds if another one is asked. `limit_s` bounds the whole of it, in seconds, `save_s`
+    the saving of its end. `unsaved` is what the store still has to be told of that end.
     """
 
     claim: Claim
-    message: Message
+    said: Message
     chosen: Chosen
     call: Call
     limit_s: float
@@ -50,24 +59,45 @@ class Turn:
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     request_id: str = ""
     question: Question | None = None
+    question_limit_s: float | None = None
+    layers: Layers = NO_LAYERS
+    observe: Observer = ignore
     heard: Heard = field(default_factory=Heard)
     done: anyio.Event = field(default_factory=anyio.Event)
     ending: Ending | None = None
     unsaved: Settlement | None = None
     waiters: int = 0
     left_at: float = field(default_factory=time.monotonic)
-    _frame: Frame = field(init=False)
+    _round: Round = field(init=False)
     _begun: float = field(default_factory=time.monotonic)
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _stopped: bool = False
     _why: str | None = None
 
     def __post_init__(self) -> None:
-        self._frame = Frame(
-            claim=self.claim,
-            chosen=self.chosen,
-            metadata=self.metadata,
-            is_resumed=self.question is not None,
+        self.heard.pushed = self._tell_of_push
+        self._round = Round(
+            said=self.said,
+            call=self.call,
+            samplers=self.samplers,
+            request_id=self.request_id,
+            question=self.question,
+            question_limit_s=self.question_limit_s,
+            heard=self.heard,
+            layers=self.layers,
+            tools=Tools(
+                claim=self.claim,
+                request_id=self.request_id,
+                layers=self.layers,
+                heard=self.heard,
+                observe=self.observe,
+            ),
+            known=Frame(
+                claim=self.claim,
+                chosen=self.chosen,
+                metadata=self.metadata,
+                is_resumed=self.question is not None,
+            ),
         )
 
     @property
@@ -95,20 +125,32 @@ class Turn:
         """See `Followed`."""
         return replace(self._frame.result(), reply=self.heard.text, progress=self.heard.doing)
 
-    async def run(self, store: Store, observe: Observer) -> None:
+    @property
+    def _frame(self) -> Frame:
+        return self._round.frame
+
+    @property
+    def _partial(self) -> str:
+        """What was heard of a reply that nobody held back."""
+        return "" if self._round.is_withheld else self.heard.partial
+
+    async def run(self, store: Store) -> None:
         """Ask the model, settle the turn, and let those who wait see how it ended."""
-        self._tell(observe, "turn.resumed" if self.question else "turn.started", **self._asked_with())
+        self._tell("turn.received", model=self.model, characters=len(self.said.text))
+        self._tell("turn.resumed" if self.question else "turn.started", **self._asked_with())
         ended: Ended | None = None
         try:
             ended = await self._ask(store)
         finally:
+            self.heard.close()
             if ended is None:  # cancelled from outside
-                ended = ending.interrupted(self._frame, self.heard.partial)
+                ended = ending.interrupted(self._frame, self._partial)
             self.ending = await self._settled(ended, store)
             self.done.set()
             self.heard.wake()
-            status = self.ending.status if isinstance(self.ending, TurnResult) else "failed"
-            self._tell(observe, f"turn.{status}", seconds=time.monotonic() - self._begun)
+            self._tell_the_end(self.ending)
+        if isinstance(self.ending, EaiError):
+            await self.layers.hear(self._failure(self.ending))
 
     async def _ask(self, store: Store) -> Ended:
         ended: Ended | None = None
@@ -117,58 +159,17 @@ class Turn:
         self._scope.deadline = deadline + GRACE_S
         try:
             with self._scope:
-                ended = await self._steps(await self._first_request(store, deadline), store)
+                ended = await self._round.ended(store, deadline)
         except EaiError as error:
-            return ending.failed(self._frame, error, self.heard.partial)
+            return ending.failed(self._frame, error, self._partial)
         except Exception as error:  # noqa: BLE001  # a bug ends its own turn, not the server
-            return ending.failed(self._frame, internal(error), self.heard.partial)
+            return ending.failed(self._frame, internal(error), self._partial)
         if ended is not None:
             return ended
         if self._stopped:
-            return ending.interrupted(self._frame, self.heard.partial, self._why)
+            return ending.interrupted(self._frame, self._partial, self._why)
         late = CallTimeout(f"the turn took longer than its limit of {self.limit_s:g} s", limit_s=self.limit_s)
-        return ending.failed(self._frame, late, self.heard.partial)
-
-    async def _first_request(self, store: Store, deadline: float) -> ModelRequest:
-        history = [entry.message for entry in await store.load(self.claim.space, self.claim.name)]
-        if self.question is not None:
-            *before, _ = await store.said(self.claim)
-            history += before
-        return ModelRequest(
-            messages=window.shown(history, self.message),
-            system=window.system_text(self.chosen),
-            tools=questions.offered(self.chosen.card),
-            samplers=self.samplers,
-            deadline=deadline,
-            session=self.claim.name,
-            turn_id=self.claim.turn_id,
-            request_id=self.request_id,
-        )
-
-    async def _steps(self, request: ModelRequest, store: Store) -> Ended:
-        """Ask until the model has answered, or asks something itself."""
-        for _ in range(MOST_STEPS):
-            await anyio.lowlevel.checkpoint_if_cancelled()  # a call may come to its end without one
-            response = await self.call(request, self.heard)
-            self._frame = replace(
-                self._frame,
-                spent=(self._frame.spent or Usage()) + response.usage,
-                warnings=tuple(dict.fromkeys((*self._frame.warnings, *response.warnings))),
-            )
-            uses = [block for block in response.message.content if isinstance(block, ToolUseBlock)]
-            if not uses:
-                return ending.completed(self._frame, response)
-            if asked := questions.first(uses, self.chosen.card):
-                question = questions.waiting(self.claim.turn_id, asked, uses, self.samplers)
-                return ending.awaiting(self._frame, response, question)
-            results = Message("user", tuple(questions.unknown(use) for use in uses))
-            with self.heard.saving_step():
-                await store.append(self.claim, (response.message, results))
-            self._frame = replace(self._frame, has_steps=True)
-            request = replace(request, messages=(*request.messages, response.message, results))
-        raise LimitExceeded(
-            f"the model asked for tools {MOST_STEPS} times without an answer", limit=MOST_STEPS
-        )
+        return ending.failed(self._frame, late, self._partial)
 
     async def _settled(self, ended: Ended, store: Store) -> Ending:
         """The ending once the store has it, or the store's error in its place."""
@@ -203,8 +204,34 @@ class Turn:
             told["metadata"] = json.dumps(self.metadata)[:LONGEST_METADATA_TOLD]
         return told
 
-    def _tell(self, observe: Observer, name: str, **fields: Value) -> None:
-        try:
-            observe(Fact(name, self.claim.name, self.claim.turn_id, self.request_id, fields))
-        except Exception as error:  # noqa: BLE001  # whoever listens must not end the turn
-            internal(error)
+    def _tell_of_push(self, resource: ResourcePushed) -> None:
+        self._tell("resource.pushed", kind=resource.kind, uri=resource.uri, bytes=pushed.size(resource))
+
+    def _tell_the_end(self, ended: Ending) -> None:
+        told: dict[str, Value] = {"seconds": time.monotonic() - self._begun, "model": self.model}
+        if isinstance(ended, EaiError):
+            self._tell("turn.failed", code=ended.code, **told)
+            return
+        if spent := ended.usage:
+            told |= {"input": spent.input, "output": spent.output, "cost_usd": spent.cost_usd}
+        self._tell(ENDS[ended.status], stop=ended.stop_reason, **told)
+
+    def _failure(self, error: EaiError) -> Failure:
+        return Failure(
+            place="turn",
+            session=self.session,
+            turn_id=self.turn_id,
+            request_id=self.request_id,
+            model=self.model,
+            error=error,
+        )
+
+    def _tell(self, name: str, **fields: Value) -> None:
+        tell(
+            self.observe,
+            name,
+            session=self.session,
+            turn_id=self.turn_id,
+            request_id=self.request_id,
+            **fields,
+        )

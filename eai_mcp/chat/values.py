@@ -17,12 +17,21 @@ DEFAULT_SESSION = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The question that an input is the answer to, as it was asked."""
+
+    turn_id: str
+    question: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Talk:
     """One input to a session, and how it should be answered. None leaves a choice to the session.
 
     `card` "" drops the session's card, `prompt` "" its prompt, `system` "" its own system text,
     `pty_session_id` "" its terminal. `if_busy` says what to do about a turn that is running: refuse, wait for
     its end, or stop it. A `request_id` that the session has seen stands for the turn that it began then.
+    With `answers`, it is said only if that very question is still open.
     """
 
     content: str | tuple[Block, ...]
@@ -36,6 +45,7 @@ class Talk:
     if_busy: IfBusy = "error"
     request_id: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

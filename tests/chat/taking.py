@@ -11,6 +11,7 @@ from eai_mcp.calls import ModelResponse
 from eai_mcp.chat.archive import Replaced
 from eai_mcp.chat.heard import Followed
 from eai_mcp.chat.keeper import RENEW_S
+from eai_mcp.chat.layers import NO_LAYERS
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Talk, TurnResult
@@ -26,7 +27,7 @@ QUICK_S = 0.05
 
 @asynccontextmanager
 async def opened(
-    catalog, *steps, store=None, limits=Limits(), observe=ignore, renew_s=RENEW_S
+    catalog, *steps, store=None, limits=Limits(), observe=ignore, layers=NO_LAYERS, renew_s=RENEW_S
 ) -> AsyncIterator[tuple[Registry, Scripted]]:
     """A registry whose models play `steps`, and the call that they share."""
     call = Scripted([*steps])
@@ -39,6 +40,7 @@ async def opened(
             default_model="plain",
             limits=limits,
             observe=observe,
+            layers=layers,
             renew_s=renew_s,
         )
         with anyio.fail_after(10):

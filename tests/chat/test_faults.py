@@ -9,7 +9,6 @@ from eai_mcp.chat.values import Talk
 from eai_mcp.errors import Conflict, Internal, StorageFull, StorageUnavailable, TurnFailed
 from eai_mcp.formats import Tally
 from eai_mcp.messages import ToolUseBlock, Usage, assistant, user
-from eai_mcp.observe import ignore
 from eai_mcp.store import Choices, Claim, Start
 from eai_mcp.store.sqlite import SqliteStore
 from tests.chat.taking import QUICK_S, Faulty, ask, asks, begin, history, opened, outcome, replaced, uses
@@ -161,10 +160,10 @@ async def test_a_store_that_never_answers_does_not_hold_the_turn(catalog):
     assert isinstance(claim, Claim)
     chosen = choose(Talk(content="a"), Choices(), catalog, "plain")
     turn = Turn(
-        claim=claim, message=message, chosen=chosen, call=Scripted([said("lost")]), limit_s=9, save_s=0.02
+        claim=claim, said=message, chosen=chosen, call=Scripted([said("lost")]), limit_s=9, save_s=0.02
     )
     with anyio.fail_after(5):
-        await turn.run(store, ignore)
+        await turn.run(store)
     assert isinstance(turn.ending, StorageUnavailable)
     assert turn.ending.message == "the turn could not be saved within 0.02 s"
     assert turn.ending.details["partial"] == "lost"

@@ -36,6 +36,9 @@ async def test_a_session_that_is_used_up_is_refused_before_the_call(catalog, lim
         assert (await ask(registry, "c", session="other")).reply == "ok"
 
 
+SPENT = {"input": 2, "output": 3, "cost_usd": None}
+
+
 async def test_a_cost_that_nobody_knows_is_no_cost(catalog):
     limits = Limits(session_usd=0.01)
     async with opened(catalog, said("1"), said("2"), limits=limits) as (registry, _):
@@ -58,9 +61,10 @@ async def test_metadata_is_told_in_the_result_and_in_the_facts(catalog):
         done = await ask(registry, "a", metadata={"ticket": [1, {"x": None}]})
         assert done.metadata == {"ticket": [1, {"x": None}]}
         assert await outcome(registry) == done
-        assert facts[0].fields == {"model": "plain", "metadata": '{"ticket": [1, {"x": null}]}'}
+        (started,) = [fact for fact in facts if fact.name == "turn.started"]
+        assert started.fields == {"model": "plain", "metadata": '{"ticket": [1, {"x": null}]}'}
         await ask(registry, "b", metadata={"long": "x" * 5000})
-        told = facts[2].fields["metadata"]
+        told = [fact for fact in facts if fact.name == "turn.started"][1].fields["metadata"]
         assert isinstance(told, str)
         assert len(told) == 1000
 
@@ -68,12 +72,17 @@ async def test_metadata_is_told_in_the_result_and_in_the_facts(catalog):
 async def test_facts_tell_of_a_turn_by_sizes_and_ids(catalog):
     facts: list[Fact] = []
     async with opened(catalog, said("x"), observe=facts.append) as (registry, _):
-        result = await ask(registry, "a", session="work")
-    assert [(fact.name, fact.session, fact.turn_id) for fact in facts] == [
-        ("turn.started", "work", result.turn_id),
-        ("turn.completed", "work", result.turn_id),
+        result = await ask(registry, "a", session="work", request_id="r1")
+        await registry.close("", "work")
+    seconds = facts[3].fields["seconds"]
+    ids = ("work", result.turn_id, "r1")
+    assert [(fact.name, fact.session, fact.turn_id, fact.request_id, fact.fields) for fact in facts] == [
+        ("session.opened", "work", "", "", {}),
+        ("turn.received", *ids, {"model": "plain", "characters": 1}),
+        ("turn.started", *ids, {"model": "plain"}),
+        ("turn.completed", *ids, {"seconds": seconds, "model": "plain", "stop": "end"} | SPENT),
+        ("session.closed", "work", "", "", {}),
     ]
-    assert list(facts[1].fields) == ["seconds"]
 
 
 async def test_the_terminal_is_remembered_until_it_is_dropped(catalog):

@@ -3,7 +3,7 @@
 import pytest
 
 from eai_mcp.calls import TextDelta
-from eai_mcp.chat.turn import MOST_STEPS
+from eai_mcp.chat.rounds import MOST_STEPS
 from eai_mcp.errors import LimitExceeded, TurnFailed, Unavailable
 from eai_mcp.messages import Message, TextBlock, ToolUseBlock, Usage, assistant, user
 from tests.chat.taking import ask, history, opened, outcome, result, uses

@@ -1,0 +1,22 @@
+"""Answers that are meant for one question, and for no other: a person may take their time."""
+
+from eai_mcp.chat.values import Answers
+from eai_mcp.errors import Conflict
+from eai_mcp.store import Question
+
+
+def check(session: str, question: Question | None, answers: Answers | None) -> None:
+    """See that what is answered, if anything, is the question that waits.
+
+    Raises:
+        Conflict: It was answered or dropped, or another one is asked.
+    """
+    if answers is None or (question and Answers(turn_id=question.turn_id, question=question.text) == answers):
+        return
+    raise Conflict(
+        f"the question of turn {answers.turn_id} in session {session!r} is not open any more: it was"
+        " answered, dropped or followed by another meanwhile, and this answer was not sent; wait_for_reply"
+        " tells how the session stands",
+        chat_session=session,
+        turn_id=answers.turn_id,
+    )

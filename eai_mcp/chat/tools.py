@@ -1,0 +1,113 @@
+"""The tools that the chat model asks for: each run through the middleware, each with a result."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from eai_mcp.calls import Samplers
+from eai_mcp.catalog.entries import Card
+from eai_mcp.chat import questions
+from eai_mcp.chat.heard import Heard
+from eai_mcp.chat.layers import Asked, Asker, Layers
+from eai_mcp.chat.questions import Wanted
+from eai_mcp.messages import Message, TextBlock, ToolResultBlock, ToolUseBlock
+from eai_mcp.middleware import Ask, Refuse, ToolDone, ToolOutcome, ToolRun
+from eai_mcp.observe import Observer, Value, tell
+from eai_mcp.store import Claim, Question
+
+Done: TypeAlias = ToolResultBlock | Wanted | ToolUseBlock
+"""What a tool came to: its result, what has to be asked before it may run, or the model's own question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """Runs what the model of one turn asks for."""
+
+    claim: Claim
+    request_id: str
+    layers: Layers
+    heard: Heard
+    observe: Observer
+
+    async def step(self, uses: Sequence[ToolUseBlock], card: Card | None) -> list[Done]:
+        """What the tools of a step came to, in order.
+
+        The model may ask one question at a time, and while it does no tool may ask one.
+        """
+        asks = questions.NAME if questions.is_honoured(card) else None
+        asked = next((use for use in uses if use.name == asks), None)
+        done: list[Done] = []
+        for use in uses:
+            if use.name == asks:
+                done.append(use if use is asked else questions.not_asked(use))
+                continue
+            one = await self._run(use, None)
+            done.append(questions.not_asked(use) if asked and isinstance(one, Wanted) else one)
+        return done
+
+    async def again(self, uses: Sequence[ToolUseBlock], question: Question, answer: Message) -> list[Done]:
+        """What the tools came to of a step that had to wait for an answer; those that had run keep theirs."""
+        asked = questions.asked_tools(question, answer)
+        done: list[Done] = []
+        for at, (use, before) in enumerate(zip(uses, questions.results(question), strict=True)):
+            done.append(before or await self._run(use, asked[at]))
+        return done
+
+    def question(self, done: Sequence[Done], samplers: Samplers) -> Question | None:
+        """What has to be asked before the turn can go on."""
+        own = next((one for one in done if isinstance(one, ToolUseBlock)), None)
+        finished = [one if isinstance(one, ToolResultBlock) else None for one in done]
+        if own is not None:
+            return questions.of_model(self.claim.turn_id, own, finished, samplers)
+        wanted = {at: one for at, one in enumerate(done) if isinstance(one, Wanted)}
+        if not wanted:
+            return None
+        return questions.of_tools(self.claim.turn_id, finished, wanted, samplers)
+
+    async def _run(self, use: ToolUseBlock, asked: Asked | None) -> ToolResultBlock | Wanted:
+        self._tell("tool.started", name=use.name)
+        begun, asker, failed = time.monotonic(), Asker(), True
+        run = ToolRun(
+            session=self.claim.name,
+            turn_id=self.claim.turn_id,
+            name=use.name,
+            input=use.input,
+            emit=self.heard,
+        )
+        try:
+            done = await self.layers.tool(run, _unknown, asker=asker, asked=asked)
+            failed = not isinstance(done, ToolOutcome) or done.failed
+        finally:
+            self._tell("tool.completed", name=use.name, seconds=time.monotonic() - begun, failed=failed)
+        match done:
+            case ToolOutcome(content=content):
+                return ToolResultBlock(use.id, content, failed=done.failed)
+            case Refuse(reason=reason):
+                return ToolResultBlock(use.id, (TextBlock(f"refused: {reason}"),), failed=True)
+            case Ask():
+                return Wanted(use, done, asker.name)
+
+    def _tell(self, fact: str, **fields: Value) -> None:
+        tell(
+            self.observe,
+            fact,
+            session=self.claim.name,
+            turn_id=self.claim.turn_id,
+            request_id=self.request_id,
+            **fields,
+        )
+
+
+def uses_in(message: Message) -> list[ToolUseBlock]:
+    """The tools that a message asks for."""
+    return [block for block in message.content if isinstance(block, ToolUseBlock)]
+
+
+def results_of(done: Sequence[Done]) -> Message:
+    """The results of a step that is finished."""
+    return Message("user", tuple(one for one in done if isinstance(one, ToolResultBlock)))
+
+
+async def _unknown(run: ToolRun) -> ToolDone:
+    return ToolOutcome((TextBlock(f"there is no tool named {run.name!r}"),), failed=True)
