@@ -194,4 +194,5 @@ def blamed(name: str, bug: Exception | SystemExit) -> Internal:
     if isinstance(bug, SystemExit):
         bug = RuntimeError("it tried to end the process")
     ours = internal(bug)
-    return Internal(f"middleware {name} failed: {ours.message}", middleware=name)
+    error_id = ours.details["error_id"]
+    return Internal(f"middleware {name} failed: {ours.message}", middleware=name, error_id=error_id)

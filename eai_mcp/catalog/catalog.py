@@ -75,6 +75,19 @@ class Catalog:
         """
         return self._fresh(self._models).get(name)
 
+    def fallbacks(self, model: Model) -> tuple[Model, ...]:
+        """The models that stand in for it, in order: each is followed by its own, and comes once.
+
+        Raises:
+            UnknownName, ConfigError: One cannot be used any more.
+        """
+        found: dict[str, Model] = {}
+        for name in model.reliability.fallback:
+            if name not in found:
+                other = found[name] = self.model(name)
+                found |= {one.name: one for one in self.fallbacks(other) if one.name not in found}
+        return tuple(found.values())
+
     def prompt(self, name: str) -> Prompt:
         """The prompt of that name; raises as `model` does."""
         return self._fresh(self._prompts).get(name)

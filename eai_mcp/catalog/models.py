@@ -55,6 +55,18 @@ def read_model(name: str, content: bytes, note: Note) -> Model | None:
     return model
 
 
+def read_reliability(content: bytes, note: Note) -> Reliability | None:
+    """The numbers for all models that do not say otherwise, from a TOML file like their [reliability]."""
+    source = parse.text(content, note)
+    fields = None if source is None else parse.toml(source, note)
+    if fields is None:
+        return None
+    fields.forbid("fallback", "belongs into the file of a model: no model can stand in for all")
+    reliability = _reliability(fields)
+    fields.finish()
+    return reliability
+
+
 def unsound(models: Mapping[str, Model], skipped: Collection[str]) -> dict[str, Fault]:
     """The models that fall back in a circle, or to one that cannot be used."""
     reasons = {name: reason for name in models if (reason := _circle(name, models))}
