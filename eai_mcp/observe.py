@@ -3,22 +3,22 @@
 Facts hold ids, names and sizes, never what was said. Those of one turn come in this order; `…` marks what may
 repeat, and each carries the session, the turn and the caller's request:
 
-    session.opened          model
+    session.opened
     session.closed
-    turn.received           model, characters, if_busy
-    turn.started            model, metadata?             or, when it answers a question:
-    turn.resumed            model, metadata?, resumes?   the turn that asked
+    turn.received           model, characters
+    turn.started            model, metadata?             or, when it is given the answer to its question:
+    turn.resumed            model, metadata?
       call.started …        model, messages, tools
         rate.waited         model, seconds
         rate.rejected       model, seconds
-        circuit.half_open   model, provider
-        circuit.rejected    model, provider, retry_after_s
+        circuit.half_open   model
+        circuit.rejected    model, retry_after_s
         provider.attempt …  model, provider, wire_model, attempt
         provider.answered   attempt, seconds, first_chunk_s, stop, input, output, cache_read, reasoning   or:
         provider.failed     attempt, seconds, code, status
         provider.cancelled  attempt, seconds
-        circuit.opened      model, provider, open_s
-        circuit.closed      model, provider
+        circuit.opened      model, failures, seconds
+        circuit.closed      model
         provider.retry      attempt, wait_s, code
         provider.fallback   from, to, code
       call.completed        seconds, served_by, attempts, stop, input, output   or:

@@ -5,6 +5,7 @@ Only what a command needs is imported when it runs: `--help` and `--version` ans
 
 import sys
 from collections.abc import Sequence
+from logging import ERROR
 
 from eai_mcp.cli import parser, screen
 from eai_mcp.errors import EaiError
@@ -27,7 +28,9 @@ def run(arguments: Sequence[str]) -> int:
         command = parser.command(options)
         return command(options)
     except EaiError as error:
-        screen.tell(f"eai-mcp: {screen.sentence(error)}")
+        from eai_mcp.cli import logs  # not needed by --help, which should be quick
+
+        logs.tell(f"eai-mcp: {screen.sentence(error)}", level=ERROR)
         return MISUSED if error.code in ("invalid_argument", "limit_exceeded") else FAILED
     except BrokenPipeError:  # as in `eai-mcp talk … | head`
         screen.forget_stdout()
