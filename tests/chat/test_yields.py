@@ -18,6 +18,7 @@ from tests.fakes import Held, said
 RM = ToolUseBlock("u1", "rm", {"path": "/tmp/x"})
 CLOCK = ToolUseBlock("u2", "clock", {})
 MV = ToolUseBlock("u3", "mv", {})
+BOTH = (("u1", "rm"), ("u3", "mv"))
 
 
 async def confirms(given, go_on):
@@ -215,8 +216,8 @@ async def test_the_tools_of_a_step_ask_together(catalog):
     ):
         assert (await ask(registry, "go")).reply == "rm?\nmv?"
         await ask(registry, "approve")
-        results = [block.content for block in call.requests[1].messages[-1].content]
-        assert results == [(TextBlock("rm done"),), (TextBlock("mv done"),)]
+        done = [ToolResultBlock(use, (TextBlock(f"{use_name} done"),)) for use, use_name in BOTH]
+        assert [*call.requests[1].messages[-1].content] == done
 
 
 async def test_an_approval_can_be_asked_for_again(catalog):
@@ -284,26 +285,26 @@ async def test_a_dropped_approval_closes_the_tools_of_its_step(catalog):
         await ask(registry, "go")
         await registry.interrupt("", "default")
         assert (await ask(registry, "next")).reply == "ok"
-        closed = call.requests[1].messages[2].content
-        assert [(block.content[0].text, block.failed) for block in closed] == [
-            (questions.WITHDRAWN, True),
-            ("noon", False),
-        ]
+        assert call.requests[1].messages[2].content == (
+            ToolResultBlock("u1", (TextBlock(questions.WITHDRAWN),), failed=True),
+            ToolResultBlock("u2", (TextBlock("noon"),)),
+        )
 
 
 async def test_an_approved_tool_that_is_interrupted_leaves_a_valid_history(catalog):
-    held = Held()
+    reached = anyio.Event()
 
     async def waits(run, go_on):
         if run.answer is None:
             return Ask("sure?")
-        return await held(None, None)
+        reached.set()
+        return await anyio.sleep_forever()
 
     steps = [uses(RM), said("ok"), said("fine")]
     async with opened(catalog, *steps, layers=layers(RoundTool(waits))) as (registry, _):
         await ask(registry, "go")
         await begin(registry, "yes")
-        await held.reached.wait()
+        await reached.wait()
         stopped = await registry.interrupt("", "default")
         assert stopped.status == "interrupted"
         messages = await history(registry)
