@@ -8,20 +8,25 @@ This is the Python API too: the server and the command line do nothing that cann
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
-from eai_mcp import observe, providers
+from eai_mcp import middleware as layering
+from eai_mcp import observe, providers, telemetry
 from eai_mcp.calls import Call
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
 from eai_mcp.chat import window
+from eai_mcp.chat.layers import Layers
 from eai_mcp.chat.registry import Registry
 from eai_mcp.errors import ConfigError
+from eai_mcp.middleware import Named
+from eai_mcp.pipeline import whole as pipeline
+from eai_mcp.pipeline.guards import Guards, Standing
 from eai_mcp.settings import Settings
 from eai_mcp.store.sqlite import SqliteStore
 
@@ -42,6 +47,16 @@ class App:
     catalog: Catalog
     registry: Registry
     parts: providers.Parts
+    observers: observe.Observers
+    guards: Guards
+
+    def hear(self, observer: observe.Observer) -> None:
+        """Let `observer` hear every fact from now on."""
+        self.observers.add(observer)
+
+    def standing(self) -> list[Standing]:
+        """How the guards of each model stand that was called so far."""
+        return self.guards.standing()
 
     def exports(self, space: str) -> "Folder":
         """The folder in which the files of a space are.
@@ -66,18 +81,34 @@ class App:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, observer: observe.Observer = observe.logged) -> AsyncIterator[App]:
+async def opened(
+    settings: Settings,
+    *,
+    observer: observe.Observer = observe.logged,
+    middleware: Sequence[object] = (),
+) -> AsyncIterator[App]:
     """Open every part; at the end interrupt what runs, save it, and end every child process.
 
-    Nothing is read, connected or started before its first use.
+    Nothing is read, connected or started before its first use, except for the middleware and the observers
+    that the settings name: these stand inside of `middleware`, which is handed in, and behind `observer`.
+
+    Raises:
+        ConfigError: One of them cannot be loaded.
     """
+    named = layering.named([*middleware, *map(layering.load, settings.middleware)])
+    layers = Layers(named)
     store = SqliteStore(settings.store)
     catalog = Catalog.standard(
         models=settings.models, prompts=settings.prompts, cards=settings.cards, config=settings.config
     )
     closing = AsyncExitStack()
     # The store is closed last of all: cancelled turns are still saved.
-    async with aclosing(store), unwrapped(), anyio.create_task_group() as tasks:
+    async with (
+        aclosing(store),
+        unwrapped(),
+        telemetry.opened(otel=settings.otel, observers=settings.observers, log=observer) as observers,
+        anyio.create_task_group() as tasks,
+    ):
         parts = providers.Parts(
             environ=settings.environ,
             client=_Client(closing),
@@ -86,18 +117,20 @@ async def opened(settings: Settings, *, observer: observe.Observer = observe.log
             offline=settings.offline,
             gguf=settings.gguf,
         )
+        guards = Guards(observe=observers, defaults=settings.reliability, failed=layers.hear)
         registry = Registry(
             store=store,
             catalog=catalog,
-            call_for=_Calls(parts),
+            call_for=_Calls(parts, catalog, guards, named, observers),
             tasks=tasks,
             default_model=settings.model,
             limits=settings.limits,
-            observe=observer,
+            observe=observers,
+            layers=layers,
             folder=settings.store and settings.store.parent,
         )
         try:
-            yield App(settings, catalog, registry, parts)
+            yield App(settings, catalog, registry, parts, observers, guards)
         finally:
             # Each has its own limit: a disk that is slow must not keep children alive.
             for close, limit_s in ((registry.aclose, SAVING_LIMIT_S), (closing.aclose, CLOSING_LIMIT_S)):
@@ -135,16 +168,29 @@ class _Client:
 
 @dataclass(slots=True)
 class _Calls:
-    """The call that reaches each model, within its window; made anew when its file changed."""
+    """The call that reaches each model, within its window, guarded, with those that stand in for it.
+
+    It is made anew when the file of one of them changed. The guards' own state outlives that.
+    """
 
     parts: providers.Parts
-    made: dict[str, tuple[Model, Call]] = field(default_factory=dict)
+    catalog: Catalog
+    guards: Guards
+    layers: Sequence[Named]
+    observe: observe.Observer
+    made: dict[str, tuple[tuple[Model, ...], Call]] = field(default_factory=dict)
 
     def __call__(self, model: Model) -> Call:
+        chain = (model, *self.catalog.fallbacks(model))
         known = self.made.get(model.name)
-        if known is None or known[0] != model:
-            known = self.made[model.name] = (
-                model,
-                window.Fitted(providers.adapter(model, self.parts), model),
-            )
+        if known is None or known[0] != chain:
+            links = [(link.name, self._guarded(link)) for link in chain]
+            call = pipeline.whole(links, layers=self.layers, observe=self.observe)
+            known = self.made[model.name] = (chain, call)
         return known[1]
+
+    def _guarded(self, model: Model) -> Call:
+        adapter = providers.adapter(model, self.parts)
+        credential = self.parts.environ.get(model.api_key_env or "", "")
+        told_apart = hashlib.sha256(repr((credential, sorted(model.headers.items()))).encode()).hexdigest()
+        return window.Fitted(self.guards.guarded(model, adapter, credential=told_apart), model)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import platformdirs
 
+from eai_mcp.catalog.entries import Reliability
 from eai_mcp.chat.limits import Limits
 from eai_mcp.errors import ConfigError
 
@@ -14,6 +15,7 @@ DEFAULT_MODEL = "local"
 MEMORY = "memory:"
 STORE = "sessions.db"
 EXPORTS = "exports"
+ELICIT_LIMIT_S = 300.0
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -28,8 +30,14 @@ class Settings:
     has the user's own folders (EAI_MCP_CONFIG), `offline` forbids downloads (EAI_MCP_OFFLINE), `gguf` is a
     weights file for the model `local` (EAI_MCP_GGUF). `inline_wait_s` is how long a tool call waits for a
     reply when its caller sets no limit: most clients give up at 60 s. `on_disconnect` says what becomes of a
-    turn whose caller cancels or leaves. `limits` hold turns and sessions. `environ` is where API keys are
-    looked up: the environment, and below it the lines of a file that EAI_MCP_KEYS names.
+    turn whose caller cancels or leaves. With `elicit` (EAI_MCP_ELICIT) a turn's question is put to the person
+    at the client, if the client can; they have `elicit_limit_s` to answer.
+    `otel` sends telemetry (EAI_MCP_OTEL), and `observers` are functions that hear every fact, like
+    `module:attribute` (EAI_MCP_OBSERVERS). `middleware` stands round turns, calls and tools, the first one
+    outermost, named alike (EAI_MCP_MIDDLEWARE). `reliability` is for models that do not say otherwise
+    (EAI_MCP_RELIABILITY names its file). `limits` hold turns and sessions.
+    `environ` is where API keys are looked up: the environment, and below it the lines of a file that
+    EAI_MCP_KEYS names.
     """
 
     store: Path | None = field(default_factory=lambda: _data_folder() / STORE)
@@ -44,6 +52,12 @@ class Settings:
     gguf: Path | None = None
     inline_wait_s: float = 45.0
     on_disconnect: Literal["detach", "interrupt"] = "detach"
+    elicit: bool = False
+    elicit_limit_s: float = ELICIT_LIMIT_S
+    otel: bool = False
+    observers: tuple[str, ...] = ()
+    middleware: tuple[str, ...] = ()
+    reliability: Reliability = Reliability()
     limits: Limits = Limits()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -59,11 +73,13 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
     if keys is not None:
         environ = {**_keys_in(keys), **environ}
     settings = Settings(environ=environ, offline=_flag(environ, "EAI_MCP_OFFLINE"))
+    elicit = _flag(environ, "EAI_MCP_ELICIT")
     paths = {
         "exports": "EAI_MCP_EXPORTS",
         "cache": "EAI_MCP_CACHE",
         "config": "EAI_MCP_CONFIG",
         "gguf": "EAI_MCP_GGUF",
+        "reliability": "EAI_MCP_RELIABILITY",
     }
     chosen = {name: whole_path(key, environ[key]) for name, key in paths.items() if environ.get(key)}
     store = environ.get("EAI_MCP_STORE")
@@ -71,6 +87,11 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
         environ=environ,
         store=store_named("EAI_MCP_STORE", store) if store else settings.store,
         offline=settings.offline,
+        elicit=elicit,
+        otel=_flag(environ, "EAI_MCP_OTEL"),
+        observers=_listed(environ, "EAI_MCP_OBSERVERS"),
+        middleware=_listed(environ, "EAI_MCP_MIDDLEWARE"),
+        reliability=reliability_in(chosen["reliability"]) if "reliability" in chosen else Reliability(),
         model=environ.get("EAI_MCP_MODEL") or settings.model,
         exports=chosen.get("exports", settings.exports),
         cache=chosen.get("cache", settings.cache),
@@ -107,6 +128,33 @@ def whole_path(name: str, text: str | Path) -> Path:
         return Path(text).expanduser().absolute()
     except (RuntimeError, OSError) as error:  # no such home, or the current folder is gone
         raise ConfigError(f"{name} leads nowhere: {text}; name a whole path", field=name) from error
+
+
+def reliability_in(file: Path) -> Reliability:
+    """The guards' numbers that a TOML file has, with the fields of `[reliability]` in a model's file.
+
+    Raises:
+        ConfigError: It cannot be read, or a field cannot work.
+    """
+    from eai_mcp.catalog.models import read_reliability  # TOML's parser, which few servers need at the start
+
+    faults: list[str] = []
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the file with the guards' numbers, {file}: {error.strerror}", field="reliability"
+        ) from error
+    found = read_reliability(
+        content, lambda name, reason: faults.append(f"{name} {reason}" if name else reason)
+    )
+    if faults or found is None:
+        raise ConfigError(f"{file}: {'; '.join(faults)}", field="reliability")
+    return found
+
+
+def _listed(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, environ.get(name, "").split(","))))
 
 
 def _data_folder() -> Path:

@@ -1,11 +1,12 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import ClassVar
 
 import anyio
 import pytest
 
-from eai_mcp import app
+from eai_mcp import app, observe
 from eai_mcp.chat.values import Talk
 from eai_mcp.errors import ConfigError, UnknownName
 from eai_mcp.formats import Tally
@@ -103,3 +104,89 @@ async def test_long_histories_are_kept_aside_beside_the_sessions(settings, tmp_p
     async with app.opened(replace(settings, store=tmp_path / "new" / "sessions.db")) as opened:
         back = await opened.registry.archive.restore("", lambda: nullcontext(iter([snapshot])), tally=Tally())
         assert back.message_count == 1
+
+
+class Noting:
+    """A middleware for tests, as `tests.test_app:Noting`."""
+
+    heard: ClassVar[list[str]] = []
+
+    async def turn(self, given, go_on):
+        self.heard.append(f"turn {given.message.text}")
+        return await go_on(given)
+
+    async def call(self, request, emit, go_on):
+        self.heard.append(f"call {request.messages[-1].text}")
+        return await go_on(request, emit)
+
+
+class Handed(Noting):
+    """Another one."""
+
+    heard: ClassVar[list[str]] = []
+
+
+facts: list[observe.Fact] = []
+hear = facts.append
+
+
+async def test_middleware_and_observers_are_named_in_the_settings_or_handed_in(settings):
+    """Issue 6: "through the Python API and by `module:attribute` in the settings"; "user sinks"."""
+    Noting.heard.clear()
+    Handed.heard.clear()
+    facts.clear()
+    settings = replace(settings, middleware=("tests.test_app:Noting",), observers=("tests.test_app:hear",))
+    own: list[observe.Fact] = []
+    async with app.opened(settings, observer=own.append, middleware=[Handed()]) as opened:
+        done = await ask(opened, "hi")
+    assert Noting.heard == Handed.heard == ["turn hi", "call hi"]
+    assert [fact.name for fact in facts] == [
+        "session.opened",
+        "turn.received",
+        "turn.started",
+        "call.started",
+        "provider.attempt",
+        "provider.answered",
+        "call.completed",
+        "turn.completed",
+    ]
+    assert own == facts
+    assert {fact.turn_id for fact in facts[1:]} == {done.turn_id}
+    assert [fact.seq for fact in facts] == [*range(facts[0].seq, facts[0].seq + 8)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"middleware": ("nowhere:x",)}, "middleware 'nowhere:x' cannot be loaded: ModuleNotFoundError"),
+        ({"middleware": ("tests.test_app:nobody",)}, "cannot be loaded: AttributeError"),
+        ({"middleware": ("Noting",)}, "middleware 'Noting': should be like module:attribute"),
+        ({"middleware": ("tests.test_app:facts",)}, "has none of the methods turn, call, tool, failed"),
+        ({"observers": ("nowhere:x",)}, "observer 'nowhere:x' cannot be loaded"),
+        ({"observers": ("tests.test_app:facts",)}, "is no function of a fact"),
+    ],
+)
+async def test_what_cannot_be_loaded_ends_the_start(settings, chosen, message):
+    """Issue 6: "never silently open"."""
+    with pytest.raises(ConfigError, match=message):
+        async with app.opened(replace(settings, **chosen)):
+            pass
+
+
+async def test_a_model_that_fails_is_followed_by_the_next_and_the_guards_remember(settings, tmp_path):
+    """Issue 6: "**Fallback** names who answered and why the first did not, in `warnings`"."""
+    files = {
+        "first": 'model = "fail"\nreliability = { attempts = 1, fallback = ["second"] }\n',
+        "second": 'model = "fail"\nreliability = { attempts = 1, fallback = ["echo"] }\n',
+    }
+    for name, text in files.items():
+        path = tmp_path / "models" / f"{name}.toml"
+        path.write_text(f'provider = "tests.fakes:build"\n{text}', encoding="utf-8")
+    async with app.opened(settings) as opened:
+        done = await ask(opened, "hi", model="first")
+        assert done.reply == "1: hi"
+        assert done.warnings == (
+            "model 'first' did not answer (provider_unavailable: nobody is there); 'echo' did",
+            "model 'second' did not answer (provider_unavailable: nobody is there); 'echo' did",
+        )
+        assert {one.model: one.failures for one in opened.standing()} == {"fail": 2, "echo": 0}

@@ -4,6 +4,7 @@ import platformdirs
 import pytest
 
 from eai_mcp import settings
+from eai_mcp.catalog.entries import Breaker, Reliability
 from eai_mcp.errors import ConfigError
 
 
@@ -84,3 +85,39 @@ def test_the_sessions_are_in_a_file_of_the_users_own_unless_told_otherwise(tmp_p
 def test_a_store_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="postgresql is not supported"):
         settings.from_environ({"EAI_MCP_STORE": "postgresql://db/sessions"})
+
+
+def test_middleware_observers_and_numbers_are_named_in_the_environment(tmp_path):
+    """Issue 6: "by `module:attribute` in the settings"; "configuration per model file and globally"."""
+    file = tmp_path / "guards.toml"
+    file.write_text("attempts = 5\nrate = 2\nbreaker.failures = 9\n", encoding="utf-8")
+    made = settings.from_environ(
+        {
+            "EAI_MCP_MIDDLEWARE": "house.rules:Redact, house.rules:confirm",
+            "EAI_MCP_OBSERVERS": "house.log:hear,",
+            "EAI_MCP_RELIABILITY": str(file),
+        }
+    )
+    assert made.middleware == ("house.rules:Redact", "house.rules:confirm")
+    assert made.observers == ("house.log:hear",)
+    assert made.reliability == Reliability(attempts=5, rate=2.0, breaker=Breaker(failures=9))
+    assert settings.from_environ({}).reliability == Reliability()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("attempts = 0", "attempts must be a whole number from 1 to 20, not 0"),
+        ('fallback = ["x"]', "fallback belongs into the file of a model"),
+        ("tries = 3", "tries is not a known field"),
+        ("rate = ", "is not TOML"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused(tmp_path, content, message):
+    file = tmp_path / "guards.toml"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as caught:
+        settings.reliability_in(file)
+    assert str(file) in caught.value.message

@@ -62,8 +62,11 @@ def chosen_settings(options: argparse.Namespace) -> settings.Settings:
         return None if path is None else settings.whole_path(f"--{name}", path)
 
     base = settings.from_environ(os.environ, keys=file("keys"))
+    numbers = file("reliability")
     return replace(
         base,
+        middleware=(*base.middleware, *options.middleware),
+        reliability=settings.reliability_in(numbers) if numbers else base.reliability,
         store=_store(options, base.store),
         model=getattr(options, "default_model", None) or base.model,
         models=folders("models"),
@@ -111,6 +114,19 @@ def _command(
     made.add_argument(
         "--gguf", type=Path, metavar="FILE", help="weights for the model 'local' (or EAI_MCP_GGUF)"
     )
+    made.add_argument(
+        "--reliability",
+        type=Path,
+        metavar="FILE",
+        help="numbers for retries, breakers and rates of all models (or EAI_MCP_RELIABILITY)",
+    )
+    made.add_argument(
+        "--middleware",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="code round turns, calls and tools; may be repeated (or EAI_MCP_MIDDLEWARE, with commas)",
+    )
     made.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     return made
 
@@ -150,9 +166,49 @@ def _serve(made: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long a turn may take in all (default %(default)g)",
     )
+    made.add_argument(
+        "--question-limit",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long a question can be answered (default: at any time)",
+    )
+    made.add_argument(
+        "--elicit",
+        action="store_true",
+        help="put a turn's question to the person at the client (or EAI_MCP_ELICIT=1)",
+    )
+    made.add_argument(
+        "--elicit-limit",
+        type=seconds,
+        default=settings.ELICIT_LIMIT_S,
+        metavar="SECONDS",
+        help="how long they have to answer (default %(default)g)",
+    )
+    _observing(made)
     made.add_argument("--session-turns", type=tokens, metavar="N", help="turns that a session may take")
     made.add_argument("--session-tokens", type=tokens, metavar="N", help="tokens that a session may use")
     made.add_argument("--session-usd", type=dollars, metavar="USD", help="what a session may cost")
+
+
+def _observing(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--log-format",
+        choices=["plain", "json"],
+        help="how lines on standard error are written (or EAI_MCP_LOG_FORMAT; default plain)",
+    )
+    made.add_argument(
+        "--otel",
+        action="store_true",
+        help="send OpenTelemetry's spans and metrics where OTEL_* say (or EAI_MCP_OTEL=1)",
+    )
+    made.add_argument(
+        "--observer",
+        dest="observers",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a function that hears every fact; may be repeated (or EAI_MCP_OBSERVERS, with commas)",
+    )
 
 
 def _archive(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -16,7 +16,7 @@ from eai_mcp.cli import typed
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     for name in ["echo", "fail", "warn", "stopped-by-hand"]:
-        text = f'provider = "tests.fakes:build"\nmodel = "{name}"\n'
+        text = f'provider = "tests.fakes:build"\nmodel = "{name}"\nreliability.attempts = 1\n'
         (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("EAI_MCP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EAI_MCP_CONFIG", str(tmp_path / "config"))
