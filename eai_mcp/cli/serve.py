@@ -1,6 +1,9 @@
 """`eai-mcp serve`: an MCP server on stdio, SSE or streamable HTTP."""
 
 import argparse
+import functools
+import logging
+import os
 import sys
 from dataclasses import replace
 
@@ -9,7 +12,7 @@ import anyio
 from eai_mcp import app
 from eai_mcp.cli import logs, parser, screen
 from eai_mcp.errors import ConfigError, EaiError
-from eai_mcp.server import face, stdio
+from eai_mcp.server import face, status, stdio
 from eai_mcp.settings import DEFAULT_MODEL, Settings
 from eai_mcp.store import database
 
@@ -18,7 +21,8 @@ LONGEST_WAIT_S = 86_400
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until the client leaves or a signal comes."""
-    logs.to_stderr(options.log_level, never_wait=True)
+    log_format = logs.format_named(options.log_format, os.environ)
+    logs.to_stderr(options.log_level, never_wait=True, log_format=log_format)
     settings = parser.chosen_settings(options)
     if options.inline_wait is not None:
         if not 0 <= options.inline_wait <= LONGEST_WAIT_S:  # which no NaN is
@@ -30,11 +34,20 @@ def serve(options: argparse.Namespace) -> int:
         settings.limits,
         turn_s=options.turn_limit,
         orphan_s=options.orphan_limit,
+        question_s=options.question_limit,
         session_turns=options.session_turns,
         session_tokens=options.session_tokens,
         session_usd=options.session_usd,
     )
-    settings = replace(settings, limits=limits, on_disconnect=options.on_disconnect)
+    settings = replace(
+        settings,
+        limits=limits,
+        on_disconnect=options.on_disconnect,
+        elicit=settings.elicit or options.elicit,
+        elicit_limit_s=options.elicit_limit,
+        otel=settings.otel or options.otel,
+        observers=(*settings.observers, *options.observers),
+    )
     if options.transport == "stdio":
         anyio.run(_serve_stdio, settings)
     else:
@@ -44,7 +57,7 @@ def serve(options: argparse.Namespace) -> int:
 
 async def _serve_stdio(settings: Settings) -> None:
     if sys.stdin is not None and sys.stdin.isatty():
-        screen.tell("eai-mcp serves MCP on these lines: let a client start it (see README). Ctrl-D ends it.")
+        logs.tell("eai-mcp serves MCP on these lines: let a client start it (see README). Ctrl-D ends it.")
     async with app.opened(settings) as opened:
         _warn_of_the_store(opened.settings)
         _warn_of_the_default(opened)
@@ -62,7 +75,8 @@ async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
             host=options.host,
             port=options.port,
             sse=options.transport == "sse",
-            announce=lambda url: screen.tell(f"eai-mcp serves {url}"),
+            ready=functools.partial(status.readiness, opened),
+            announce=lambda url: logs.tell(f"eai-mcp serves {url}"),
         )
 
 
@@ -72,7 +86,7 @@ def _warn_of_the_store(settings: Settings) -> None:
         try:
             database.prepare(settings.store)
         except EaiError as error:
-            screen.tell(f"eai-mcp: {screen.sentence(error)}")
+            logs.tell(f"eai-mcp: {screen.sentence(error)}", level=logging.WARNING)
 
 
 def _warn_of_the_default(opened: app.App) -> None:
@@ -85,4 +99,4 @@ def _warn_of_the_default(opened: app.App) -> None:
     except EaiError as error:
         missing = screen.sentence(error)
     if missing:
-        screen.tell(f"eai-mcp: the default model {name} cannot answer: {missing}")
+        logs.tell(f"eai-mcp: the default model {name} cannot answer: {missing}", level=logging.WARNING)

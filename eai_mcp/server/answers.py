@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from eai_mcp import messages
 from eai_mcp.chat.values import Effective, TurnResult
 from eai_mcp.messages import Usage
+from eai_mcp.server import pushed
 from eai_mcp.server.registry import Answer
 from eai_mcp.server.results import MessageResult, SessionResult, TurnAnswer, UsageResult
 from eai_mcp.store import Entry, Question, SessionRow
@@ -43,23 +44,15 @@ def of_turn(result: TurnResult, *, after: int | None = None) -> Answer:
         "overridden": list(result.overridden),
         "warnings": warnings,
     }
-    if result.usage is not None:
-        told["usage"] = usage(result.usage)
-    if result.stop_reason:
-        told["stop_reason"] = result.stop_reason
-    if result.progress:
-        told["progress"] = result.progress
-    if result.metadata:
-        told["metadata"] = dict(result.metadata)
-    if result.status == "awaiting_input":
-        told["next"] = f"talk(chat_session={result.session!r}) answers the question; interrupt drops it"
-    if result.status == "running":
-        told["next"] = (
-            f"wait_for_reply(chat_session={result.session!r}, turn_id={result.turn_id!r}) gets the reply; "
-            "interrupt stops it"
-        )
+    told.update(_known(result))
+    shown = pushed.told(result)
+    if shown:
+        told["resources"] = shown
+    if len(shown) < len(result.resources):
+        warnings.append(_not_shown(result, len(shown)))
     handle = {name: value for name, value in told.items() if name != "reply" and value}
-    return Answer(told, [reply, compact(handle)] if reply else [compact(handle)])
+    texts = [reply, compact(handle)] if reply else [compact(handle)]
+    return Answer(told, texts, pushed.blocks(result, shown))
 
 
 def usage(spent: Usage) -> UsageResult:
@@ -128,6 +121,27 @@ def whole(structured: Mapping[str, Any]) -> Answer:
     return Answer(structured, [compact(structured)])
 
 
+def _known(result: TurnResult) -> TurnAnswer:
+    """What is not known of every turn."""
+    told: TurnAnswer = {}
+    if result.usage is not None:
+        told["usage"] = usage(result.usage)
+    if result.stop_reason:
+        told["stop_reason"] = result.stop_reason
+    if result.progress:
+        told["progress"] = result.progress
+    if result.metadata:
+        told["metadata"] = dict(result.metadata)
+    if result.status == "awaiting_input":
+        told["next"] = f"talk(chat_session={result.session!r}) answers the question; interrupt drops it"
+    if result.status == "running":
+        told["next"] = (
+            f"wait_for_reply(chat_session={result.session!r}, turn_id={result.turn_id!r}) gets the reply; "
+            "interrupt stops it"
+        )
+    return told
+
+
 def _cut_at(shown: int, result: TurnResult, after: int | None) -> str:
     told = f"the reply was cut at {shown:,} of {len(result.reply):,} characters"
     if after is not None:
@@ -135,6 +149,13 @@ def _cut_at(shown: int, result: TurnResult, after: int | None) -> str:
     if result.status == "running":
         return f"{told}; all of it will be in get_history(chat_session={result.session!r}) when it has ended"
     return told
+
+
+def _not_shown(result: TurnResult, shown: int) -> str:
+    return (
+        f"{len(result.resources) - shown} more resources were pushed than are shown; they can be read at"
+        f" {pushed.where(result, shown + 1)} and behind it"
+    )
 
 
 def _message(entry: Entry) -> MessageResult:

@@ -6,8 +6,8 @@ notices of changed lists. SSE has such a way, so there everything is as on stdio
 """
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -30,6 +30,8 @@ from eai_mcp.server.shutdown import Ending
 
 MAX_BODY = 32 * 1024 * 1024
 NAMES = ("127.0.0.1", "localhost", "[::1]")
+Ready: TypeAlias = Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]]
+"""Whether the server can work, and what is told of it."""
 NO_WAY_BACK = ("listChanged", "subscribe")
 SUBSCRIBING = ("resources/subscribe", "resources/unsubscribe")
 
@@ -43,6 +45,7 @@ async def serve_http(
     path: str = "/mcp",
     max_body: int = MAX_BODY,
     stateful: bool = False,
+    ready: Ready | None = None,
     announce: Callable[[str], None],
     log_level: str = "warning",
     closing_s: float = shutdown.LIMIT_S,
@@ -50,8 +53,8 @@ async def serve_http(
     """Serve until a signal ends it; then the process has to end, with the limits of `serve_stdio`.
 
     Port 0 is any free one. `announce` is told the URL of streamable HTTP once it answers; with `sse` the
-    deprecated transport stands beside it at /sse. A body of more than `max_body` bytes is refused. Needs the
-    asyncio backend.
+    deprecated transport stands beside it at /sse. A body of more than `max_body` bytes is refused. /readyz
+    tells what `ready` does. Needs the asyncio backend.
 
     Raises:
         ConfigError: The host is not loopback, or the port cannot be had.
@@ -59,7 +62,14 @@ async def serve_http(
     with listening(host, port) as listener:
         ending = Ending(limit_s=closing_s)
         app = build_app(
-            server, listener.getsockname(), ending, sse=sse, path=path, max_body=max_body, stateful=stateful
+            server,
+            listener.getsockname(),
+            ending,
+            sse=sse,
+            path=path,
+            max_body=max_body,
+            stateful=stateful,
+            ready=ready,
         )
         try:
             async with anyio.create_task_group() as tasks:
@@ -80,6 +90,7 @@ def build_app(
     path: str = "/mcp",
     max_body: int = MAX_BODY,
     stateful: bool = False,
+    ready: Ready | None = None,
 ) -> Interruptible:
     """Everything that is served at a socket's address; Host and Origin have to name it."""
     guard = _guard(address)
@@ -90,6 +101,8 @@ def build_app(
         transport_security=guard,
     )
     app.router.routes.append(Route("/healthz", _healthz))
+    if ready is not None:
+        app.router.routes.append(Route("/readyz", _Readyz(ready, guard), methods=["GET"]))
     if sse:
         transport = SseServerTransport("/messages/", guard, max_body)
         app.router.routes.append(Route("/sse", _SseStream(server, transport, guard), methods=["GET"]))
@@ -141,6 +154,21 @@ async def _no_way_back(ctx: ServerRequestContext[Any, Any], call_next: CallNext)
 
 async def _healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+class _Readyz:
+    """Tells whether the server can work. It names models, so it looks at Host and Origin too."""
+
+    def __init__(self, ready: Ready, guard: TransportSecuritySettings) -> None:
+        self._ready = ready
+        self._guard = TransportSecurityMiddleware(guard)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._guard.validate_request(Request(scope, receive))
+        if answer is None:
+            is_ready, told = await self._ready()
+            answer = JSONResponse(told, 200 if is_ready else 503)
+        await answer(scope, receive, send)
 
 
 def _guard(address: tuple[Any, ...]) -> TransportSecuritySettings:

@@ -24,9 +24,11 @@ LONGEST_TEXT = 2000
 Report: TypeAlias = Callable[[float, str], Awaitable[None]]
 
 
-async def follow(turn: Followed, report: Report, *, heartbeat_s: float = HEARTBEAT_S) -> None:
-    """Report until the turn is done. The value is seconds since we began to follow; it only rises."""
-    begun, last, told = anyio.current_time(), 0.0, 0
+async def follow(
+    turn: Followed, report: Report, *, begun: float | None = None, heartbeat_s: float = HEARTBEAT_S
+) -> None:
+    """Report until the turn is done. The value is seconds since `begun`, by default now; it only rises."""
+    begun, last, told = anyio.current_time() if begun is None else begun, 0.0, 0
     while not turn.done.is_set():
         with anyio.move_on_after(heartbeat_s):
             await turn.heard.changed()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import anyio
 import mcp_types as types
 import pydantic
 from mcp.server.context import ServerRequestContext
@@ -18,8 +19,9 @@ from pydantic_core import ErrorDetails
 
 from eai_mcp.errors import EaiError, InvalidArgument, SessionBusy, UnknownName
 from eai_mcp.observe import internal
-from eai_mcp.server import frames, schema
+from eai_mcp.server import asking, frames, schema
 from eai_mcp.server.arguments import Arguments
+from eai_mcp.server.asking import Person
 
 MOST_MISTAKES = 8
 LONGEST_MESSAGE = 4_000
@@ -33,20 +35,26 @@ A = TypeVar("A", bound=Arguments)
 class Answer:
     """A tool's answer twice: `structured` for programs, `texts` for those who only show text.
 
-    `links` are resources where there is more.
+    `resources` are what belongs to it, or where there is more.
     """
 
     structured: Mapping[str, Any]
     texts: Sequence[str]
-    links: Sequence[types.ResourceLink] = ()
+    resources: Sequence[types.ResourceLink | types.EmbeddedResource] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks. `report(seconds, text)` tells them how it goes; it costs nothing if they do not listen."""
+    """Who asks. `report(seconds, text)` tells them how it goes; it costs nothing if they do not listen.
+
+    `person` is who can be asked something in return. `begun` is when they asked, on `anyio.current_time`'s
+    clock.
+    """
 
     space: str
     report: Callable[[float, str], Awaitable[None]]
+    person: Person
+    begun: float = field(default_factory=anyio.current_time)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +65,7 @@ class ToolSpec(Generic[A]):
     description: str
     arguments: type[A]
     result: type
-    run: Callable[[A, Request], Awaitable[Answer]]
+    run: Callable[[A, Request], Awaitable[Answer | types.InputRequiredResult]]
     annotations: types.ToolAnnotations | None = None
     json_fields: frozenset[str] = field(default_factory=frozenset)
 
@@ -89,7 +97,7 @@ class ToolRegistry:
 
     async def on_call(
         self, context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> types.CallToolResult | types.InputRequiredResult:
         """Run one tool.
 
         Raises:
@@ -104,13 +112,19 @@ class ToolRegistry:
             await context.session.report_progress(seconds, None, text)
 
         try:
-            answer = await tool.run(_checked(tool, params.arguments or {}), Request("", report))
+            request = Request("", report, asking.person(context, params))
+            answer = await tool.run(_checked(tool, params.arguments or {}), request)
         except EaiError as error:
             return _failed(error)
         except Exception as error:  # noqa: BLE001  # the last place where a bug can be told in our shape
             return _failed(internal(error))
+        if isinstance(answer, types.InputRequiredResult):
+            return answer
         return types.CallToolResult(
-            content=[*(types.TextContent(type="text", text=text) for text in answer.texts), *answer.links],
+            content=[
+                *(types.TextContent(type="text", text=text) for text in answer.texts),
+                *answer.resources,
+            ],
             structured_content=dict(answer.structured),
         )
 

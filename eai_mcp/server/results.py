@@ -1,6 +1,8 @@
 """What each tool answers, as the JSON of `structuredContent`."""
 
-from pydantic import JsonValue
+from typing import Annotated
+
+from pydantic import JsonValue, WithJsonSchema
 from typing_extensions import TypedDict
 
 
@@ -35,6 +37,17 @@ class ErrorResult(TypedDict, total=False):
     details: dict[str, JsonValue]
 
 
+class ResourceResult(TypedDict, total=False):
+    """What was pushed in a turn; `read_at` is where its content can be read here, if it came with any."""
+
+    kind: str
+    uri: str
+    mime_type: str
+    size_bytes: int
+    read_at: str
+    metadata: dict[str, JsonValue]
+
+
 class TurnAnswer(TypedDict, total=False):
     """For `talk`, `wait_for_reply` and `interrupt`."""
 
@@ -50,6 +63,8 @@ class TurnAnswer(TypedDict, total=False):
     progress: str
     next: str
     metadata: dict[str, JsonValue]
+    # Shown without its fields: the three tools that have it would say them three times.
+    resources: Annotated[list[ResourceResult], WithJsonSchema({"type": "array"})]
 
 
 class SessionResult(TypedDict, total=False):

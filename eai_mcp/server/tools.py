@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import mcp_types as types
@@ -18,11 +18,13 @@ from eai_mcp.chat.values import Talk, TurnResult
 from eai_mcp.errors import EaiError, InvalidArgument
 from eai_mcp.messages import Block
 from eai_mcp.server import answers, arguments, listing, progress, results
+from eai_mcp.server.asking import Asking, Follow, Settled
 from eai_mcp.server.registry import Answer, Request, ToolSpec
 
 READ_ONLY = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
 LOCAL = types.ToolAnnotations(destructive_hint=False, open_world_hint=False)
 SAMPLERS = tuple(Samplers.__dataclass_fields__)
+Told: TypeAlias = Answer | types.InputRequiredResult
 MOST_STEPS_BACK = 100
 """Messages at the end of a history among which the place of a long reply is looked for."""
 
@@ -133,8 +135,11 @@ class _Face:
     def __init__(self, app: App) -> None:
         self._app = app
         self._registry = app.registry
+        self._asking = Asking(
+            app.registry, is_allowed=app.settings.elicit, limit_s=app.settings.elicit_limit_s
+        )
 
-    async def talk(self, given: arguments.TalkArguments, request: Request) -> Answer:
+    async def talk(self, given: arguments.TalkArguments, request: Request) -> Told:
         if given.mode == "human":
             raise InvalidArgument(
                 "mode human is not available over this connection; `eai-mcp chat` talks with a person",
@@ -157,24 +162,30 @@ class _Face:
             request_id=given.request_id,
             metadata=given.metadata or {},
         )
-        begun, wait_s = anyio.current_time(), self._wait_s(given.timeout_ms)
-        turn = await self._registry.begin(request.space, talk, wait_s=wait_s)
-        left_s = max(0.0, begun + wait_s - anyio.current_time())
-        try:
-            answer = await self._followed(turn, left_s, request)
-        except anyio.get_cancelled_exc_class():
-            ends = self._app.settings.on_disconnect == "interrupt" and not turn.waiters
-            if ends and isinstance(turn, Turn):
-                turn.interrupt("stopped: its caller left")
-            raise
-        if turn.done.is_set() or given.on_timeout == "detach":
-            return answer
-        stopped = await self._registry.stop(request.space, turn, f"stopped after {wait_s:g} s, as asked")
-        return await self._told(request.space, stopped)
+        wait_s = self._wait_s(given.timeout_ms)
+        until = anyio.current_time() + wait_s
 
-    async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Answer:
+        async def follow(turn: Followed) -> TurnResult:
+            result = await self._attended(turn, until, request)
+            if turn.done.is_set() or given.on_timeout == "detach":
+                return result
+            return await self._registry.stop(request.space, turn, f"stopped after {wait_s:g} s, as asked")
+
+        if request.person.state is not None:
+            return await self._resumed(request, follow, until)
+        turn = await self._registry.begin(request.space, talk, wait_s=wait_s)
+        return await self._settled(await follow(turn), request, follow, until)
+
+    async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Told:
+        until = anyio.current_time() + self._wait_s(given.timeout_ms)
+
+        async def follow(turn: Followed) -> TurnResult:
+            return await self._followed(turn, until, request)
+
+        if request.person.state is not None:
+            return await self._resumed(request, follow, until)
         found = await self._registry.find(request.space, given.chat_session, given.turn_id)
-        return await self._followed(found, self._wait_s(given.timeout_ms), request)
+        return await self._settled(await follow(found), request, follow, until)
 
     async def interrupt(self, given: arguments.InterruptArguments, request: Request) -> Answer:
         stopped = await self._registry.interrupt(request.space, given.chat_session, given.turn_id)
@@ -241,10 +252,31 @@ class _Face:
     def _wait_s(self, timeout_ms: int | None) -> float:
         return self._app.settings.inline_wait_s if timeout_ms is None else timeout_ms / 1000
 
-    async def _followed(self, turn: Followed, wait_s: float, request: Request) -> Answer:
-        with waited_for(turn), anyio.move_on_after(wait_s):
-            await progress.follow(turn, request.report)
-        return await self._told(request.space, await self._registry.reply(turn, 0))
+    async def _followed(self, turn: Followed, until: float, request: Request) -> TurnResult:
+        with waited_for(turn), anyio.CancelScope(deadline=until):
+            await progress.follow(turn, request.report, begun=request.begun)
+        return await self._registry.reply(turn, 0)
+
+    async def _attended(self, turn: Followed, until: float, request: Request) -> TurnResult:
+        """As `_followed`; the turn may end with its caller."""
+        try:
+            return await self._followed(turn, until, request)
+        except anyio.get_cancelled_exc_class():
+            ends = self._app.settings.on_disconnect == "interrupt" and not turn.waiters
+            if ends and isinstance(turn, Turn):
+                turn.interrupt("stopped: its caller left")
+            raise
+
+    async def _settled(self, result: TurnResult, request: Request, follow: Follow, until: float) -> Told:
+        settled = await self._asking.settled(request.space, result, request.person, follow, until=until)
+        return await self._answer(request.space, settled)
+
+    async def _resumed(self, request: Request, follow: Follow, until: float) -> Told:
+        settled = await self._asking.resumed(request.space, request.person, follow, until=until)
+        return await self._answer(request.space, settled)
+
+    async def _answer(self, space: str, settled: Settled) -> Told:
+        return await self._told(space, settled) if isinstance(settled, TurnResult) else settled
 
     async def _told(self, space: str, result: TurnResult) -> Answer:
         after = await self._place(space, result) if answers.is_cut(result) else None

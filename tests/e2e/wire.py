@@ -2,9 +2,9 @@
 
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import Process
@@ -12,15 +12,21 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 LONGEST_LINE = 64 * 1024 * 1024
+Person: TypeAlias = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 class Wire:
-    """One server process. Answers are found by their id; what else came is in `notifications`."""
+    """One server process. Answers are found by their id; what else came is in `notifications`.
 
-    def __init__(self, process: Process, era: str) -> None:
+    `person` answers what the server asks: it gets the parameters of an `elicitation/create`, and gives the
+    result, or None to leave it unanswered. With one, the client says that it can ask.
+    """
+
+    def __init__(self, process: Process, era: str, person: Person | None = None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self.process, self.era = process, era
+        self.process, self.era, self.person = process, era, person
+        self._can: dict[str, Any] = {"elicitation": {}} if person else {}
         self.notifications: list[dict[str, Any]] = []
         self.errors = ""
         self._input, self._output = process.stdin, BufferedByteReceiveStream(process.stdout)
@@ -32,7 +38,7 @@ class Wire:
         if self.era == MODERN:
             return await self.ask("server/discover")
         info = {"name": "wire", "version": "1"}
-        answer = await self.ask("initialize", protocolVersion=LEGACY, capabilities={}, clientInfo=info)
+        answer = await self.ask("initialize", protocolVersion=LEGACY, capabilities=self._can, clientInfo=info)
         await self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         return answer
 
@@ -51,7 +57,7 @@ class Wire:
             params["_meta"] = {
                 "io.modelcontextprotocol/protocolVersion": MODERN,
                 "io.modelcontextprotocol/clientInfo": {"name": "wire", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientCapabilities": self._can,
                 **params.get("_meta", {}),
             }
         await self.send({"jsonrpc": "2.0", "id": self._last, "method": method, "params": params})
@@ -60,13 +66,32 @@ class Wire:
     async def answer(self, number: object) -> dict[str, Any]:
         """Wait for the answer to a request; every line of standard output must be a message."""
         while number not in self._answers:
-            message = json.loads(await self._output.receive_until(b"\n", LONGEST_LINE))
-            assert message["jsonrpc"] == "2.0"
-            if "method" in message:
-                self.notifications.append(message)
-            else:
-                self._answers[message.get("id")] = message
+            await self._hear()
         return self._answers.pop(number)
+
+    async def notified(self, method: str) -> dict[str, Any]:
+        """Wait for a notification, and forget it; its parameters."""
+        while True:
+            for message in self.notifications:
+                if message["method"] == method:
+                    self.notifications.remove(message)
+                    params: dict[str, Any] = message["params"]
+                    return params
+            await self._hear()
+
+    async def _hear(self) -> None:
+        message = json.loads(await self._output.receive_until(b"\n", LONGEST_LINE))
+        assert message["jsonrpc"] == "2.0"
+        if "method" not in message:
+            self._answers[message.get("id")] = message
+        elif "id" not in message:
+            self.notifications.append(message)
+        else:
+            assert message["method"] == "elicitation/create"
+            assert self.person is not None
+            result = self.person(message["params"])
+            if result is not None:
+                await self.send({"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     async def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a request and wait for its result."""
@@ -100,11 +125,16 @@ class Wire:
 
 @asynccontextmanager
 async def served(
-    command: list[str], environment: dict[str, str], *, era: str = LEGACY, limit_s: float = 60
+    command: list[str],
+    environment: dict[str, str],
+    *,
+    era: str = LEGACY,
+    limit_s: float = 60,
+    person: Person | None = None,
 ) -> AsyncIterator[Wire]:
     """A running server and a client that has shaken hands with it."""
     async with await anyio.open_process(command, env=environment, stderr=subprocess.PIPE) as process:
-        wire = Wire(process, era)
+        wire = Wire(process, era, person)
 
         async def listen() -> None:
             assert process.stderr is not None

@@ -7,6 +7,7 @@ from mcp.client import Client
 
 from eai_mcp.app import App
 from eai_mcp.chat.registry import Registry
+from eai_mcp.observe import Observers
 from eai_mcp.providers import Parts
 from eai_mcp.server import face
 from eai_mcp.settings import Settings
@@ -19,14 +20,28 @@ def era(request):
     return request.param
 
 
+class Standing:
+    """Guards that stand as a test says."""
+
+    def __init__(self, standings):
+        self.standing = lambda: [*standings]
+
+
+def guards_that_stand(standings):
+    return Standing(standings)
+
+
 @pytest.fixture
 def connected(catalog, era, tmp_path):
-    """A client of either protocol generation, joined to a server whose model plays the given steps."""
+    """A client of either protocol generation, joined to a server whose model plays the given steps.
+
+    `client` has options for the client, `observers` pass on the facts, `standings` are the guards'.
+    """
 
     @asynccontextmanager
-    async def connect(*steps, store=None, **settings):
+    async def connect(*steps, store=None, client=None, observers=None, standings=(), **settings):
         chosen = Settings(store=None, model="plain", cache=tmp_path, **settings)
-        call = Scripted(list(steps))
+        call, observers = Scripted(list(steps)), observers or Observers(())
         async with contextlib.AsyncExitStack() as closing, anyio.create_task_group() as tasks:
             registry = Registry(
                 store=store or SqliteStore(None),
@@ -34,12 +49,14 @@ def connected(catalog, era, tmp_path):
                 call_for=lambda model: call,
                 tasks=tasks,
                 default_model="plain",
+                observe=observers,
             )
             parts = Parts(environ={}, client=_no_client, closing=closing, cache=tmp_path)
-            server = face.build(App(chosen, catalog, registry, parts))
+            app = App(chosen, catalog, registry, parts, observers, guards_that_stand(standings))
+            server = face.build(app)
             with anyio.fail_after(10):
-                async with Client(server, mode=era) as client:
-                    yield client, call
+                async with Client(server, mode=era, **(client or {})) as connected:
+                    yield connected, call
                 await registry.aclose()
             tasks.cancel_scope.cancel()
 

@@ -270,7 +270,7 @@ async def test_a_silent_model_gives_signs_of_life_that_rise(catalog):
     heard: list[tuple[float, str]] = []
     turn = Turn(
         claim=Claim("", "work", "t1"),
-        message=user("hi"),
+        said=user("hi"),
         chosen=choose(Talk(content="hi"), Choices(), catalog, "plain"),
         call=Held(),
         limit_s=5,

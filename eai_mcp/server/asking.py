@@ -1,0 +1,216 @@
+"""A turn's question, put to the person at the client, in the way of each protocol generation.
+
+The older protocol has a request for it, so the tool call waits for the person. On the newer one the call is
+answered with what is wanted, and comes again with the person's words: what it was first made with is not said
+a second time. Whatever comes of it, the question waits in its session until it is answered there.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import anyio
+import mcp_types as types
+import pydantic
+from mcp.server.context import ServerRequestContext
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.session import ServerSession
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from eai_mcp.chat import addressed
+from eai_mcp.chat.heard import Followed
+from eai_mcp.chat.registry import Registry
+from eai_mcp.chat.values import Answers, Talk, TurnResult
+from eai_mcp.errors import InvalidArgument
+
+FIELD = "answer"
+MOST_ROUNDS = 10
+"""Questions in one call of a tool. Clients of the newer protocol give up after as many."""
+LONGEST_QUESTION = 4096
+KEPT_S = 3600.0
+"""How long behind the limit an answer is still known for what it is, so that it can be told to be late."""
+
+Follow: TypeAlias = Callable[[Followed], Awaitable[TurnResult]]
+Settled: TypeAlias = TurnResult | types.InputRequiredResult
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whoever sits at the client, as far as this call reaches them.
+
+    `state` and `said` came with the call: what a question was asked with, and the answer to it.
+    """
+
+    session: ServerSession
+    request_id: types.RequestId | None = None
+    state: str | None = None
+    said: types.ElicitResult | None = None
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether the client speaks the newer protocol."""
+        return self.session.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    @property
+    def fills_forms(self) -> bool:
+        """Whether the client can ask them. One that names no kind of question means forms."""
+        offered = self.session.client_capabilities and self.session.client_capabilities.elicitation
+        if not offered or (offered.form is None and offered.url is not None):
+            return False
+        return self.is_modern or self.session.can_send_request
+
+    async def asked(self, form: types.ElicitRequestFormParams) -> types.ElicitResult | None:
+        """What they do with a form; None where the client makes nothing of it."""
+        try:
+            return await self.session.elicit_form(form.message, form.requested_schema, self.request_id)
+        except (MCPError, pydantic.ValidationError):
+            return None
+
+
+def person(context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams) -> Person:
+    """The person behind a call of a tool."""
+    responses = params.input_responses or {}
+    said = responses.get(FIELD)
+    if responses and params.request_state is None:
+        raise InvalidArgument(
+            "inputResponses came without the requestState that they answer; send both", field="requestState"
+        )
+    answer = said if isinstance(said, types.ElicitResult) else None
+    return Person(context.session, context.request_id, params.request_state, answer)
+
+
+def boundary(limit_s: float) -> RequestStateBoundary:
+    """What seals the state of a question for its way through the client; the key is this process's own."""
+    return RequestStateBoundary(
+        RequestStateSecurity.ephemeral(ttl=limit_s + KEPT_S), default_audience="eai-mcp"
+    )
+
+
+class Asking:
+    """Asks people, where the operator allows it and the client can.
+
+    An answer counts within `limit_s` seconds, and on the older protocol also within the call's own wait.
+    """
+
+    def __init__(self, registry: Registry, *, is_allowed: bool, limit_s: float) -> None:
+        self._registry = registry
+        self._is_allowed = is_allowed
+        self._limit_s = limit_s
+
+    async def settled(
+        self, space: str, result: TurnResult, someone: Person, follow: Follow, *, until: float, first: int = 1
+    ) -> Settled:
+        """The result once no question is left in it, or as it is where nobody answers.
+
+        `follow` waits for a turn that goes on, and `until` is when the call has to be answered, on
+        `anyio.current_time`'s clock. The first question is the call's `first`.
+        """
+        for number in range(first, MOST_ROUNDS + 1):
+            if result.status != "awaiting_input" or not self._is_allowed or not someone.fills_forms:
+                return result
+            if someone.is_modern:
+                return self._required(result, number)
+            limit_s = min(self._limit_s, until - anyio.current_time())
+            if limit_s <= 0:  # a form that is taken back at once would only flicker
+                return result
+            said, late = None, True
+            with anyio.move_on_after(limit_s):
+                said, late = await someone.asked(_form(result)), False
+            if late:
+                return _open(result, f"the person at the client did not answer within {limit_s:g} s")
+            answer = _answer(said)
+            if answer is None:
+                return _open(result, _why_not(said))
+            asked = Answers(turn_id=result.turn_id, question=result.reply)
+            result = await self._answered(space, result.session, asked, answer, follow)
+        return result
+
+    async def resumed(self, space: str, someone: Person, follow: Follow, *, until: float) -> Settled:
+        """Go on with a call that comes again, from the question that it was answered with.
+
+        Raises:
+            Conflict: The question is not open any more.
+            InvalidArgument: This server does not ask.
+        """
+        state = self._state(someone)
+        session, turn_id, number = str(state["session"]), str(state["turn_id"]), int(state["number"])
+        question = (await self._registry.session(space, session)).question
+        is_same = question is not None and _mark(turn_id, question.text) == state["mark"]
+        asked = Answers(turn_id=turn_id, question=question.text if question and is_same else "")
+        addressed.check(session, question, asked)
+        late, answer = time.time() > float(state["until"]), _answer(someone.said)
+        if answer is not None and not late:
+            result = await self._answered(space, session, asked, answer, follow)
+            return await self.settled(space, result, someone, follow, until=until, first=number + 1)
+        result = await self._registry.reply(await self._registry.find(space, session, turn_id), 0)
+        if late:
+            return _open(result, f"the person's answer came later than {self._limit_s:g} s, and was not used")
+        if someone.said is None:
+            return self._required(result, number)
+        return _open(result, _why_not(someone.said))
+
+    async def _answered(
+        self, space: str, session: str, asked: Answers, answer: str, follow: Follow
+    ) -> TurnResult:
+        talk = Talk(content=answer, session=session, answers=asked)
+        return await follow(await self._registry.begin(space, talk))
+
+    def _required(self, result: TurnResult, number: int) -> types.InputRequiredResult:
+        state = {
+            "session": result.session,
+            "turn_id": result.turn_id,
+            "mark": _mark(result.turn_id, result.reply),
+            "number": number,
+            "until": time.time() + self._limit_s,
+        }
+        request = types.ElicitRequest(params=_form(result))
+        return types.InputRequiredResult(input_requests={FIELD: request}, request_state=json.dumps(state))
+
+    def _state(self, someone: Person) -> dict[str, Any]:
+        if not self._is_allowed:
+            raise InvalidArgument(
+                "this server asks no questions through the client, so there is no requestState of its making;"
+                " call again without it",
+                field="requestState",
+            )
+        state: dict[str, Any] = json.loads(someone.state or "")
+        return state
+
+
+def _form(result: TurnResult) -> types.ElicitRequestFormParams:
+    told = {"type": "string", "title": "Answer", "description": f"for the chat session {result.session!r}"}
+    return types.ElicitRequestFormParams(
+        message=result.reply[:LONGEST_QUESTION],
+        requested_schema={"type": "object", "properties": {FIELD: told}, "required": [FIELD]},
+    )
+
+
+def _answer(said: types.ElicitResult | None) -> str | None:
+    """The person's words, None if there are none."""
+    if said is None or said.action != "accept":
+        return None
+    words = (said.content or {}).get(FIELD)
+    return str(words) if isinstance(words, str | int | float) and str(words).strip() else None
+
+
+def _why_not(said: types.ElicitResult | None) -> str:
+    if said is None:
+        return "the client could not ask the person"
+    return {
+        "accept": "the person at the client answered nothing",
+        "decline": "the person at the client declined to answer",
+        "cancel": "the person at the client dismissed the question",
+    }[said.action]
+
+
+def _open(result: TurnResult, why: str) -> TurnResult:
+    return replace(result, warnings=(*result.warnings, f"{why}; the question is still open"))
+
+
+def _mark(turn_id: str, question: str) -> str:
+    """What tells questions apart: a turn may ask several, one after another."""
+    return hashlib.sha256(f"{turn_id}\n{question}".encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,127 @@
+"""Resources that were pushed in a turn, as a client gets them: in the result itself if small, else by a link.
+
+Their content stays readable at `eai://sessions/{name}/pushed/{turn_id}/{n}`, n counted from 1, while the turn
+is running and afterwards.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from typing import TypeAlias
+from urllib.parse import quote, unquote
+
+import mcp_types as types
+
+from eai_mcp.calls import ResourcePushed
+from eai_mcp.chat import pushed
+from eai_mcp.chat.registry import Registry
+from eai_mcp.chat.values import TurnResult
+from eai_mcp.errors import LimitExceeded, NotFound
+from eai_mcp.server import sessions
+from eai_mcp.server.results import ResourceResult
+
+LONGEST_EMBEDDED = 64 * 1024
+MOST_EMBEDDED = 1024 * 1024
+"""Bytes of all that is embedded in one result, as JSON writes it."""
+MOST_TOLD = 128 * 1024
+"""Bytes of what is told of all resources of one result; it travels three times."""
+LONGEST_READ = 7 * 1024 * 1024
+TEMPLATE = sessions.SCHEME + "{name}/pushed/{turn_id}/{number}"
+URI = re.compile(re.escape(sessions.SCHEME) + r"([^/?#]+)/pushed/([^/?#]+)/([1-9]\d{0,8})")
+
+Contents: TypeAlias = types.TextResourceContents | types.BlobResourceContents
+
+
+def told(result: TurnResult) -> list[ResourceResult]:
+    """What is said of each, of as many from the first as the limit takes."""
+    room, shown = MOST_TOLD, []
+    for number, resource in enumerate(result.resources, 1):
+        one = _told(resource, where(result, number))
+        room -= len(json.dumps(one))
+        if room < 0:
+            break
+        shown.append(one)
+    return shown
+
+
+def blocks(
+    result: TurnResult, shown: Sequence[ResourceResult]
+) -> list[types.EmbeddedResource | types.ResourceLink]:
+    """The resources among `shown` as parts of a result."""
+    room = MOST_EMBEDDED
+    made: list[types.EmbeddedResource | types.ResourceLink] = []
+    for resource, one in zip(result.resources, shown, strict=False):
+        contents = _contents(resource.uri, resource) if pushed.size(resource) <= LONGEST_EMBEDDED else None
+        size = _written(contents) if contents else 0
+        if contents is None or size > room:
+            made.append(_link(resource, one))
+        else:
+            room -= size
+            made.append(types.EmbeddedResource(resource=contents))
+    return made
+
+
+def where(result: TurnResult, number: int) -> str:
+    """Where the content of a turn's resource can be read, if it came with any; counted from 1."""
+    return f"{sessions.uri(result.session)}/pushed/{quote(result.turn_id, safe='')}/{number}"
+
+
+async def read(registry: Registry, space: str, found: "re.Match[str]") -> types.ReadResourceResult:
+    """The content of a resource, by what `URI` matched.
+
+    Raises:
+        NotFound: There is no such session, turn or resource, or its content is elsewhere.
+        LimitExceeded: It is too large for one answer.
+    """
+    session, turn_id, number = unquote(found[1]), unquote(found[2]), int(found[3])
+    turn = await registry.find(space, session, turn_id)
+    resources = (await registry.reply(turn, 0)).resources
+    if number > len(resources):
+        raise NotFound(
+            f"turn {turn_id} in session {session!r} has {len(resources)} pushed resources", name=found[0]
+        )
+    contents = _contents(found[0], resources[number - 1])
+    if contents is None:
+        raise NotFound(f"the content of this resource is at {resources[number - 1].uri}", name=found[0])
+    if _written(contents) > LONGEST_READ:
+        raise LimitExceeded("the resource is too large for one answer", limit=LONGEST_READ)
+    return types.ReadResourceResult(contents=[contents])
+
+
+def _told(resource: ResourcePushed, read_at: str) -> ResourceResult:
+    one: ResourceResult = {"kind": resource.kind, "uri": resource.uri}
+    if resource.mime_type:
+        one["mime_type"] = resource.mime_type
+    if resource.payload is not None:
+        one["size_bytes"] = pushed.size(resource)
+        one["read_at"] = read_at
+    if resource.metadata:
+        one["metadata"] = dict(resource.metadata)
+    return one
+
+
+def _link(resource: ResourcePushed, one: ResourceResult) -> types.ResourceLink:
+    return types.ResourceLink(
+        uri=one.get("read_at", resource.uri),
+        name=resource.uri.rstrip("/").rpartition("/")[2] or resource.kind,
+        description=resource.kind,
+        mime_type=resource.mime_type,
+        size=one.get("size_bytes"),
+    )
+
+
+def _contents(uri: str, resource: ResourcePushed) -> Contents | None:
+    """Its content under a URI; None where it has none here."""
+    payload, mime_type = resource.payload, resource.mime_type
+    if payload is None:
+        return None
+    if isinstance(payload, str):
+        return types.TextResourceContents(uri=uri, mime_type=mime_type, text=payload)
+    blob = base64.b64encode(payload).decode()
+    return types.BlobResourceContents(uri=uri, mime_type=mime_type, blob=blob)
+
+
+def _written(contents: Contents) -> int:
+    text = contents.text if isinstance(contents, types.TextResourceContents) else contents.blob
+    return len(json.dumps(text))
