@@ -14,12 +14,13 @@ from eai_mcp.chat.layers import Asker, Layers
 from eai_mcp.chat.questions import Wanted
 from eai_mcp.chat.tools import Done, Tools, results_of, uses_in
 from eai_mcp.errors import EaiError, LimitExceeded, Refused
-from eai_mcp.messages import Message, Usage, assistant
+from eai_mcp.messages import DocumentBlock, ImageBlock, Message, TextBlock, Usage, assistant
 from eai_mcp.middleware import Ask, Refuse, TurnInput, TurnOutcome
 from eai_mcp.observe import internal
 from eai_mcp.store import Question, Store
 
 MOST_STEPS = 50
+SAID = (TextBlock, ImageBlock, DocumentBlock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,12 @@ class Round:
         """What a turn comes to inside all layers, whose mistakes are none of theirs."""
         if self._went_on:
             raise RuntimeError("it went on twice")
+        if given.message.role != "user" or not all(
+            isinstance(block, SAID) for block in given.message.content
+        ):
+            raise TypeError("what is said must be a user's message of text, images and documents")
+        if not given.message.content:
+            raise ValueError("what is said must not be empty")
         self._went_on = True
         try:
             outcome = await self._answered(store, deadline, given)

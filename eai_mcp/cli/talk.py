@@ -61,8 +61,10 @@ async def take_turn(opened: app.App, talk: Talk) -> TurnResult:
         with waited_for(turn):
             await _show_as_it_comes(turn)
     result = await opened.registry.reply(turn, 0)
-    if result.status == "awaiting_input":
-        screen.show(f"{result.reply}\n")
+    if result.status == "awaiting_input" or not turn.heard.text.endswith(result.reply):
+        screen.show(f"{result.reply}\n")  # nobody streamed it, or a middleware changed it
+    for resource in result.resources:
+        screen.tell(f"eai-mcp: pushed {resource.kind} {resource.uri}")
     for warning in result.warnings:
         screen.tell(f"eai-mcp: {warning}")
     if result.stop_reason == "length":

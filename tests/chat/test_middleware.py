@@ -7,7 +7,7 @@ import pytest
 
 from eai_mcp.calls import ResourcePushed, TextDelta
 from eai_mcp.errors import Conflict, EaiError, Internal, Refused, TurnOver, Unavailable
-from eai_mcp.messages import TextBlock, ToolResultBlock, ToolUseBlock, assistant, user
+from eai_mcp.messages import Message, TextBlock, ToolResultBlock, ToolUseBlock, assistant, user
 from eai_mcp.middleware import Ask, Failure, Named, Refuse, ToolOutcome, named
 from tests.chat.layering import RoundTool, RoundTurn, layers
 from tests.chat.taking import ask, begin, history, opened, outcome, process, texts, uses
@@ -136,6 +136,17 @@ async def test_what_a_middleware_returns_must_be_an_outcome(catalog, wrong):
     async with opened(catalog, said("x"), layers=layers(RoundTurn(returns))) as (registry, _):
         with pytest.raises(Internal, match="middleware RoundTurn failed"):
             await ask(registry, "hi")
+
+
+@pytest.mark.parametrize("wrong", [assistant("x"), Message("user", ()), Message("user", (WEATHER,)), "text"])
+async def test_what_a_middleware_lets_the_user_say_must_be_a_message(catalog, wrong):
+    async def says(given, go_on):
+        return await go_on(replace(given, message=wrong))
+
+    async with opened(catalog, said("x"), layers=layers(RoundTurn(says))) as (registry, call):
+        with pytest.raises(Internal, match="middleware RoundTurn failed"):
+            await ask(registry, "hi")
+        assert (call.requests, await history(registry)) == ([], [])
 
 
 async def test_an_error_of_what_is_inside_is_blamed_on_nobody_else(catalog):

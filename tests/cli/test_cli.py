@@ -6,11 +6,14 @@ import os
 import re
 import socket
 import sys
+from dataclasses import replace
 
 import pytest
 
 from eai_mcp import cli
+from eai_mcp.calls import ResourcePushed
 from eai_mcp.cli import typed
+from eai_mcp.messages import assistant
 
 
 @pytest.fixture
@@ -267,3 +270,21 @@ def test_main_exits_with_the_commands_code(models):
     with pytest.raises(SystemExit) as caught:
         cli.main(["talk", " ", "--model", "echo", *models])
     assert caught.value.code == 2
+
+
+class Loud:
+    """A middleware, as `tests.cli.test_cli:Loud`: it pushes something, and changes the reply."""
+
+    async def turn(self, given, go_on):
+        await given.emit(ResourcePushed(kind="note", uri="house://1"))
+        response = await go_on(given)
+        return replace(response, message=assistant(response.message.text.upper()))
+
+
+def test_a_reply_that_middleware_made_is_shown_with_what_it_pushed(models, capsys):
+    """Issue 6: middleware "by `module:attribute` in the settings"."""
+    loud = ["--middleware", "tests.cli.test_cli:Loud"]
+    assert cli.run(["talk", "hi there", "--model", "echo", *loud, *models]) == 0
+    out, err = capsys.readouterr()
+    assert out == "1: hi there\n1: HI THERE\n"
+    assert "eai-mcp: pushed note house://1\n" in err
