@@ -1,18 +1,14 @@
 """The adapters against a server that nobody here wrote, which breaks on demand and judges its clients.
 
-What it expects of retries is not asked for here: one call is one attempt, and it is repeated by others.
+What it expects of retries stands in test_resilience.py: here one call is one attempt.
 """
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx2
 import pytest
 
 from eai_mcp import providers
@@ -21,13 +17,8 @@ from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import AuthFailed, CallError, RateLimited, Rejected, Unavailable
 from eai_mcp.messages import ToolUseBlock, user
 from eai_mcp.providers import Parts, http
+from tests.e2e.broken_provider import ROOTS, Broken, running
 
-ROOTS = {
-    "openai_chat": "/v1",
-    "openai_responses": "/v1",
-    "anthropic": "/anthropic",
-    "gemini": "/gemini/v1beta",
-}
 LONG = "The quick brown fox jumps over the lazy dog. " * 5
 HELLO = ModelRequest(messages=(user("hello"),))
 TOOL = ToolSpec("look", "Looks.", {"type": "object", "properties": {"where": {"type": "string"}}})
@@ -43,43 +34,23 @@ def provider(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("llmock")), "serve", "--host", "127.0.0.1"]
-    with subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield _ready(f"http://127.0.0.1:{port}")
-        finally:
-            process.terminate()
-            process.wait(10)
+    with running() as base:
+        yield base
 
 
-def _ready(base: str) -> str:
-    with httpx2.Client(transport=httpx2.HTTPTransport(retries=9)) as client:  # with a pause that doubles
-        client.get(f"{base}/_llmock/verdict", timeout=30).raise_for_status()
-    return base
-
-
-class Broken:
+class Asked:
     """The server, told what to do with the next request, and the adapter in front of it."""
 
-    def __init__(self, base: str, call: Call, client: httpx2.AsyncClient) -> None:
+    def __init__(self, broken: Broken, call: Call) -> None:
         self.call = call
-        self._base = base
-        self._client = client
+        self._broken = broken
 
     async def next(self, **behavior: Any) -> None:
-        (await self._client.post(f"{self._base}/_llmock/reset")).raise_for_status()
         spoken = [] if behavior["type"] in ("reply", "tool_fault") else [{"type": "reply", "text": LONG}]
-        behaviors = [*spoken, behavior]
-        queued = await self._client.post(f"{self._base}/_llmock/scenario", json={"behaviors": behaviors})
-        queued.raise_for_status()
+        await self._broken.next(*spoken, behavior)
 
     async def findings(self) -> list[str]:
-        verdict = (await self._client.get(f"{self._base}/_llmock/verdict")).json()
-        return [finding["code"] for finding in verdict["findings"]]
+        return [finding["code"] for finding in (await self._broken.verdict())["findings"]]
 
     async def failure(self, kind: type[CallError]) -> CallError:
         with anyio.fail_after(20), pytest.raises(CallError) as caught:
@@ -98,7 +69,7 @@ async def server(base, provider):
         parts = Parts(
             environ={"M_KEY": "made-up-key"}, client=lambda: client, closing=closing, cache=Path("unused")
         )
-        yield Broken(base, providers.adapter(model, parts), client)
+        yield Asked(Broken(base, client), providers.adapter(model, parts))
 
 
 async def test_a_reply_is_streamed_whole_and_the_verdict_is_clean(server):

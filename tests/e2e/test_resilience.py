@@ -1,9 +1,6 @@
 """The guards through a server process, against a provider that breaks on demand and judges its clients."""
 
 import json
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,15 +10,10 @@ import anyio
 import httpx2
 import pytest
 
+from tests.e2e.broken_provider import ROOTS, Broken, running
 from tests.e2e.silent_provider import told
 from tests.e2e.wire import MODERN, Wire, served
 
-ROOTS = {
-    "openai_chat": "/v1",
-    "openai_responses": "/v1",
-    "anthropic": "/anthropic",
-    "gemini": "/gemini/v1beta",
-}
 LONG = {"type": "reply", "text": "The quick brown fox jumps over the lazy dog. " * 3}
 QUICK = "backoff_first_s = 0.2, attempt_timeout_s = 2"
 
@@ -31,36 +23,8 @@ pytestmark = pytest.mark.timeout(90)
 @pytest.fixture(scope="module")
 def broken() -> Iterator[str]:
     """The address of a provider that does what it is told."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("llmock")), "serve", "--host", "127.0.0.1"]
-    with subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            base = f"http://127.0.0.1:{port}"
-            with httpx2.Client(transport=httpx2.HTTPTransport(retries=9)) as client:
-                client.get(f"{base}/_llmock/verdict", timeout=30).raise_for_status()
-            yield base
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-class Provider:
-    """Tells the provider what to do with the next requests, and asks it what it thinks of us."""
-
-    def __init__(self, base: str, client: httpx2.AsyncClient) -> None:
-        self._base, self._client = base, client
-
-    async def next(self, *behaviors: dict[str, Any]) -> None:
-        (await self._client.post(f"{self._base}/_llmock/reset")).raise_for_status()
-        queued = await self._client.post(f"{self._base}/_llmock/scenario", json={"behaviors": behaviors})
-        queued.raise_for_status()
-
-    async def verdict(self) -> dict[str, Any]:
-        verdict: dict[str, Any] = (await self._client.get(f"{self._base}/_llmock/verdict")).json()
-        return verdict
+    with running() as base:
+        yield base
 
 
 @asynccontextmanager
@@ -85,9 +49,9 @@ def model(provider: str, base: str, reliability: str = QUICK) -> str:
 
 
 @pytest.fixture
-async def provider(broken) -> AsyncIterator[Provider]:
+async def provider(broken) -> AsyncIterator[Broken]:
     async with httpx2.AsyncClient() as client:
-        yield Provider(broken, client)
+        yield Broken(broken, client)
 
 
 @pytest.mark.parametrize("form", ROOTS)
