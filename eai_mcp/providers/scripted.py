@@ -33,6 +33,7 @@ from eai_mcp.errors import (
     AuthFailed,
     CallError,
     CallTimeout,
+    CircuitOpen,
     ContextOverflow,
     MissingKey,
     RateLimited,
@@ -68,6 +69,7 @@ _ERRORS: Mapping[Code, type[CallError]] = {
     "context_overflow": ContextOverflow,
     "refused": Refused,
     "rate_limited": RateLimited,
+    "circuit_open": CircuitOpen,
     "provider_unavailable": Unavailable,
     "timeout": CallTimeout,
 }

@@ -42,6 +42,7 @@ Code: TypeAlias = Literal[
     "context_overflow",
     "refused",
     "rate_limited",
+    "circuit_open",
     "provider_unavailable",
     "timeout",
 ]

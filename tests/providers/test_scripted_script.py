@@ -43,7 +43,8 @@ async def test_a_script_can_stand_in_a_file_of_its_own(tmp_path):
 async def test_a_model_file_with_a_script_is_found_by_the_catalog(tmp_path):
     (tmp_path / "demo.toml").write_text(
         'provider = "scripted"\nmodel = "demo"\n'
-        '[[quirks.replies]]\ntext = "hello"\nfail = { code = "timeout", times = 1 }\n',
+        '[[quirks.replies]]\ntext = "hello"\nfail = { code = "timeout", times = 1 }\n'
+        "[reliability]\nattempts = 1\n",
         encoding="utf-8",
     )
     ask = call_of(Catalog(models=(tmp_path,)).model("demo"))
