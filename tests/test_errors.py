@@ -7,7 +7,7 @@ from eai_mcp.errors import EaiError, RateLimited, TurnFailed, Unavailable, Unkno
 CODES = {
     "busy", "no_task", "not_found", "invalid_argument", "missing_api_key", "provider_auth",
     "provider_rejected", "provider_unavailable", "rate_limited", "context_overflow", "refused",
-    "timeout", "limit_exceeded", "storage_full", "conflict", "internal",
+    "timeout", "circuit_open", "limit_exceeded", "storage_full", "conflict", "internal",
     "already_exists", "cannot_close_default", "storage_unavailable", "import_invalid", "path_denied",
 }  # fmt: skip
 

@@ -122,7 +122,8 @@ async def test_sessions_play_a_script_each_from_its_start_and_a_failed_turn_take
     (tmp_path / "models" / "demo.toml").write_text(
         'provider = "scripted"\nmodel = "demo"\n'
         '[[quirks.replies]]\ntext = "one"\n'
-        '[[quirks.replies]]\ntext = "two"\nfail = { code = "timeout", times = 1 }\n',
+        '[[quirks.replies]]\ntext = "two"\nfail = { code = "timeout", times = 1 }\n'
+        "[reliability]\nattempts = 1\n",
         encoding="utf-8",
     )
     settings = Settings(store=None, model="demo", config=tmp_path, cache=tmp_path / "cache", environ={})
