@@ -122,8 +122,10 @@ class House:
                 while b"/mcp\n" not in said:
                     said += await process.stderr.receive()
             url = said.decode().split()[-1]
-            yield url if transport == "http" else url.removesuffix("/mcp") + "/sse"
-            process.terminate()
+            try:
+                yield url if transport == "http" else url.removesuffix("/mcp") + "/sse"
+            finally:
+                process.terminate()  # a test that failed would wait for its end for ever
             with anyio.fail_after(10):
                 assert await process.wait() == 0
 
@@ -188,7 +190,8 @@ async def dialogue(wire: Wire, session: str = "default") -> list[tuple[str, str,
 
 def _entries(url: str) -> Iterator[tuple[str, str]]:
     for name in NAMES:
-        yield f"models/{name}.toml", f'provider = "openai_chat"\nmodel = "{name}"\nbase_url = "{url}"\n'
+        text = f'provider = "openai_chat"\nmodel = "{name}"\nbase_url = "{url}"\nreliability.attempts = 1\n'
+        yield f"models/{name}.toml", text
     yield "models/script.toml", SCRIPT
     yield "models/paid.toml", PAID
     data = {"name": "Asker", "description": "Asks.", "extensions": {"eai": {"tools": ["ask_user"]}}}

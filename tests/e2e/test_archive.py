@@ -99,8 +99,8 @@ async def test_an_answer_holds_the_export_and_a_link_that_can_be_read(house, fol
         assert ours["text"] == result["structuredContent"]["content"]
         assert transcript["mimeType"] == "text/markdown"
         listed = (await wire.ask("resources/list"))["resources"]
-        assert [each["uri"] for each in listed] == [link["uri"]]
-        (template,) = (await wire.ask("resources/templates/list"))["resourceTemplates"]
+        assert [each["uri"] for each in listed] == ["eai://providers", link["uri"]]
+        template, _ = (await wire.ask("resources/templates/list"))["resourceTemplates"]
         assert template["uriTemplate"] == "eai://sessions/{name}"
         answer = await wire.answer(await wire.begin("resources/read", uri="eai://sessions/nobody"))
         assert answer["error"]["data"] == {"code": "not_found"}
