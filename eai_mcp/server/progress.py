@@ -30,8 +30,9 @@ async def follow(
     """Report until the turn is done. The value is seconds since `begun`, by default now; it only rises."""
     begun, last, told = anyio.current_time() if begun is None else begun, 0.0, 0
     while not turn.done.is_set():
-        with anyio.move_on_after(heartbeat_s):
-            await turn.heard.changed()
+        if told == len(turn.heard.pieces):  # else it was heard before we began to follow, or came meanwhile
+            with anyio.move_on_after(heartbeat_s):
+                await turn.heard.changed()
         if turn.done.is_set():
             return
         last = max(last + 0.001, round(anyio.current_time() - begun, 3))

@@ -6,6 +6,7 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from eai_mcp.calls import TextDelta
 from eai_mcp.chat.choose import choose
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Talk
@@ -265,16 +266,35 @@ async def test_progress_tells_the_text_as_it_comes(connected):
     assert values == sorted(set(values))
 
 
-async def test_a_silent_model_gives_signs_of_life_that_rise(catalog):
-    """Progress is never the only carrier of the reply, and never silent."""
-    heard: list[tuple[float, str]] = []
-    turn = Turn(
+def running(catalog) -> Turn:
+    """A turn that nobody runs."""
+    return Turn(
         claim=Claim("", "work", "t1"),
         said=user("hi"),
         chosen=choose(Talk(content="hi"), Choices(), catalog, "plain"),
         call=Held(),
         limit_s=5,
     )
+
+
+async def test_who_comes_late_hears_at_once_what_was_said(catalog):
+    turn = running(catalog)
+    heard: list[str] = []
+    await turn.heard(TextDelta("so far"))
+
+    async def report(seconds, text):
+        heard.append(text)
+        turn.done.set()
+
+    with anyio.fail_after(5):
+        await progress.follow(turn, report, heartbeat_s=60)
+    assert heard == ["so far"]
+
+
+async def test_a_silent_model_gives_signs_of_life_that_rise(catalog):
+    """Progress is never the only carrier of the reply, and never silent."""
+    heard: list[tuple[float, str]] = []
+    turn = running(catalog)
 
     async def report(seconds, text):
         heard.append((seconds, text))
