@@ -129,10 +129,20 @@ def _kept(data: JsonValue) -> list[JsonObject]:
 
     A reply that was cut off while it thought ends in a thought, which no message may.
     """
-    blocks = [block for block in map(wire.fields, wire.items(data)) if block and not _is_blank(block)]
+    blocks = [
+        _paired(block) for block in map(wire.fields, wire.items(data)) if block and not _is_blank(block)
+    ]
     while blocks and blocks[-1].get("type") in THOUGHTS:
         blocks.pop()
     return blocks
+
+
+def _paired(block: JsonObject) -> JsonObject:
+    """A call's id is made like that of its result: other servers of this format make odd ones too."""
+    own = block.get("id")
+    if block.get("type") != "tool_use" or not isinstance(own, str):
+        return block
+    return {**block, "id": _tool_id(own)}
 
 
 def _is_blank(block: JsonObject) -> bool:
