@@ -37,7 +37,7 @@ Each class has one `code`, the name a caller may test for. The message says what
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 SHOWN = 12
 
@@ -68,6 +68,13 @@ class EaiError(Exception):
             self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.details: Mapping[str, Detail] = details
+
+    def copy(self) -> Self:
+        """Another one like it: whoever raised this one may keep it, and raise it in other turns too."""
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        other.__cause__ = self.__cause__
+        return other.with_traceback(self.__traceback__)
 
 
 class ConfigError(EaiError):
@@ -289,3 +296,10 @@ class Internal(EaiError):
     """A bug of ours; the message holds the id under which stderr has the traceback."""
 
     code = "internal"
+
+
+def sole(error: BaseException) -> BaseException:
+    """The one exception in a group of one, however deep it lies; else `error` itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -7,7 +7,7 @@ Equal content means equal objects; ids, times and owners live in the store. In J
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import pydantic
@@ -171,11 +171,6 @@ def user(content: str | tuple[Block, ...]) -> Message:
 def assistant(text: str, *, partial: bool = False) -> Message:
     """An assistant's message of plain text."""
     return Message("assistant", (TextBlock(text),), partial=partial)
-
-
-def without_state(message: Message) -> Message:
-    """The same message as any other provider may see it."""
-    return message if message.state is None else replace(message, state=None)
 
 
 def told(value: "DataclassInstance") -> JsonObject:

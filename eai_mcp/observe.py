@@ -98,7 +98,7 @@ def tell(
         return
     try:
         observer(Fact(name, session, turn_id, request_id, fields))
-    except Exception as error:  # noqa: BLE001  # whoever listens must not end the turn
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whoever listens must not end the turn
         _note(_failures, observer, error)
 
 
@@ -150,7 +150,7 @@ class Observers:
         for sink in self.sinks:
             try:
                 sink(fact)
-            except Exception as error:  # noqa: BLE001  # the others still hear it
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # the others still hear it
                 _note(self.failures, sink, error)
 
 
@@ -201,7 +201,7 @@ def _stamped(fact: Fact) -> Fact:
     )
 
 
-def _note(failures: Counter[str], observer: Observer, error: Exception) -> None:
+def _note(failures: Counter[str], observer: Observer, error: Exception | SystemExit) -> None:
     name = _name(observer)
     failures[name] += 1
     if failures[name] == 1:

@@ -51,3 +51,18 @@ def test_a_class_says_whether_to_try_again_and_an_error_may_say_otherwise():
     assert RateLimited("later", retry_after_s=2.0).retryable
     assert not Unavailable("gone", retryable=False).retryable
     assert TurnFailed("timeout", "late", retryable=True).code == "timeout"
+
+
+def test_a_copy_is_equal_but_another_one():
+    cause = KeyError("x")
+    for error in (
+        UnknownName("model", "sonet", known=["sonnet"]),
+        Unavailable("503", partial="so far", status=503),
+    ):
+        error.__cause__ = cause
+        other = error.copy()
+        assert type(other) is type(error)
+        assert other.__cause__ is cause
+        assert (str(other), other.__dict__) == (str(error), error.__dict__)
+        other.details = {}
+        assert error.details != {}

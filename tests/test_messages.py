@@ -14,7 +14,6 @@ from eai_mcp.messages import (
     ToolResultBlock,
     ToolUseBlock,
     Usage,
-    assistant,
     user,
 )
 
@@ -76,14 +75,6 @@ def test_blocks_of_another_shape_are_refused(value, reason):
 def test_the_text_of_a_message_leaves_thinking_out():
     message = Message("assistant", (ThinkingBlock("hm"), TextBlock("one"), TextBlock("two")))
     assert message.text == "one\n\ntwo"
-
-
-def test_a_message_without_state_is_what_another_provider_may_see():
-    said = assistant("hi")
-    assert (
-        messages.without_state(Message("assistant", said.content, state=ProviderState("p", "m", 1))) == said
-    )
-    assert messages.without_state(said) is said
 
 
 def test_usage_adds_up_and_an_unknown_cost_stays_unknown():

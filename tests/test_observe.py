@@ -98,11 +98,12 @@ def test_all_hear_every_fact_in_order_with_rising_numbers():
     assert 0 < one[0].at <= one[1].at <= one[2].at
 
 
-def test_the_others_hear_what_one_fails_at(log):
+@pytest.mark.parametrize("failure", [ValueError("oops"), SystemExit(3)])
+def test_the_others_hear_what_one_fails_at(log, failure):
     heard: list[str] = []
 
     def fails(fact: Fact) -> None:
-        raise ValueError(fact.name)
+        raise failure
 
     observers = Observers([fails, lambda fact: heard.append(fact.name)])
     for name in "abc":

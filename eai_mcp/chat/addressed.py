@@ -11,7 +11,7 @@ def check(session: str, question: Question | None, answers: Answers | None) -> N
     Raises:
         Conflict: It was answered or dropped, or another one is asked.
     """
-    if answers is None or (question and Answers(turn_id=question.turn_id, question=question.text) == answers):
+    if answers is None or (question is not None and _to(question) == answers):
         return
     raise Conflict(
         f"the question of turn {answers.turn_id} in session {session!r} is not open any more: it was"
@@ -20,3 +20,8 @@ def check(session: str, question: Question | None, answers: Answers | None) -> N
         chat_session=session,
         turn_id=answers.turn_id,
     )
+
+
+def _to(question: Question) -> Answers:
+    asked_in = question.data.get("asked_in")
+    return Answers(turn_id=question.turn_id, asked_in=asked_in if isinstance(asked_in, int) else None)

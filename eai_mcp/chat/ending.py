@@ -39,6 +39,7 @@ class Frame:
     """What is known of a turn from its beginning, and what it spent since.
 
     `is_resumed` says that it was given the answer to a question, `has_steps` that steps of it were saved.
+    `broken_off` is a step that was not, of whose tools some have run.
     """
 
     claim: Claim
@@ -46,6 +47,7 @@ class Frame:
     metadata: Mapping[str, JsonValue]
     is_resumed: bool = False
     has_steps: bool = False
+    broken_off: tuple[Message, ...] = ()
     spent: Usage | None = None
     warnings: tuple[str, ...] = ()
     resources: tuple[ResourcePushed, ...] = ()
@@ -83,9 +85,13 @@ def awaiting(
     frame: Frame, said: tuple[Message, ...], question: Question, *, stop: str | None, kept: bool = True
 ) -> Ended:
     """Something is asked first. With `kept` False the question takes the place of the one just answered."""
-    result = replace(frame.result(), status="awaiting_input", reply=question.text, stop_reason=stop)
+    asked_in = frame.claim.round + 1
+    result = replace(
+        frame.result(), status="awaiting_input", reply=question.text, stop_reason=stop, asked_in=asked_in
+    )
     told = _settlement(frame, result, said, reply=question.text)
-    question = replace(question, data={**question.data, "report": told.outcome.report})
+    data: JsonObject = {**question.data, "report": told.outcome.report, "asked_in": asked_in}
+    question = replace(question, data=data)
     return Ended(result, replace(told, question=question, kept=kept))
 
 
@@ -94,7 +100,7 @@ def withdrawn(session: str, question: Question) -> tuple[TurnResult, Settlement]
     report = question.data["report"]
     assert isinstance(report, dict)
     told: JsonObject = {"session": session, "turn_id": question.turn_id, "reply": ""}
-    end: JsonObject = {"status": "interrupted", "stop_reason": "interrupted", "usage": None}
+    end: JsonObject = {"status": "interrupted", "stop_reason": "interrupted", "usage": None, "asked_in": None}
     result = _result({**told, **report, **end, "reply": ""})
     outcome = Outcome(turn_id=question.turn_id, status="interrupted", report=_told(result))
     return result, Settlement(outcome=outcome)
@@ -109,26 +115,30 @@ def interrupted(frame: Frame, partial: str, reason: str | None = None) -> Ended:
         stop_reason="interrupted",
         warnings=(*frame.warnings, reason) if reason else frame.warnings,
     )
-    settlement = _settlement(frame, result, _partial(partial))
-    return Ended(result, replace(settlement, kept=bool(partial) or frame.has_steps or frame.is_resumed))
+    said = frame.broken_off or _partial(partial)
+    settlement = _settlement(frame, result, said, reply=partial if frame.broken_off else None)
+    return Ended(result, replace(settlement, kept=bool(said) or frame.has_steps or frame.is_resumed))
 
 
 def failed(frame: Frame, error: EaiError, partial: str) -> Ended:
     """It came to an error. Steps that were finished, and text that had come, are kept."""
-    claim = frame.claim
+    claim, error = frame.claim, error.copy()
     partial = (error.partial if isinstance(error, CallError) else "") or partial
     error.details = {**error.details, "chat_session": claim.name, "turn_id": claim.turn_id}
     if partial:
         error.details = {**error.details, "partial": partial}
-    kept = bool(partial) or frame.has_steps
+    said = frame.broken_off or _partial(partial)
+    kept = bool(said) or frame.has_steps
     if frame.is_resumed and not kept:
         error.message += STILL_OPEN
-    outcome = Outcome(turn_id=claim.turn_id, status="failed", report=_report(error))
+        error.args = (error.message,)
+    told: JsonObject = {"partial": partial} if partial and frame.broken_off else {}
+    outcome = Outcome(turn_id=claim.turn_id, status="failed", report={**_report(error), **told})
     return Ended(
         error,
         Settlement(
             outcome=outcome,
-            messages=_partial(partial),
+            messages=said,
             kept=kept,
             usage=frame.spent or Usage(),
         ),
@@ -140,7 +150,7 @@ def unsaved(claim: Claim, error: EaiError, ended: Ended) -> Ended:
 
     The caller knows it as failed and may say it again, so it stays so; what it spent was spent all the same.
     """
-    ending = ended.ending
+    ending, error = ended.ending, error.copy()
     reply = ending.reply if isinstance(ending, TurnResult) else str(ending.details.get("partial", ""))
     error.details = {**error.details, "chat_session": claim.name, "turn_id": claim.turn_id}
     if reply:

@@ -39,7 +39,7 @@ class Heard:
         self._step = 0
         self._changed = anyio.Event()
         self._awaited = False
-        self._is_closed = False
+        self.is_closed = False
 
     async def __call__(self, event: StreamEvent) -> None:
         """Remember what was said.
@@ -48,7 +48,7 @@ class Heard:
             TurnOver: The turn has ended.
             InvalidArgument, LimitExceeded: A resource cannot be pushed.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise TurnOver("the turn has ended, and nothing more can be said or pushed in it")
         match event:
             case TextDelta(text=text):
@@ -71,8 +71,7 @@ class Heard:
 
     def _push(self, resource: ResourcePushed) -> None:
         pushed.check(resource, self.resources)
-        self.resources.pop(resource.uri, None)
-        self.resources[resource.uri] = resource
+        self.resources[resource.uri] = resource  # an earlier one's place too: links lead there by its number
         if self.pushed is not None:
             self.pushed(resource)
 
@@ -103,7 +102,7 @@ class Heard:
 
     def close(self) -> None:
         """Let nothing more be said."""
-        self._is_closed = True
+        self.is_closed = True
 
     def wake(self) -> None:
         """Let those who wait look again."""

@@ -4,7 +4,9 @@ Whoever asks is known by name, so that the answer comes back to it with what it 
 """
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -12,7 +14,8 @@ from typing import TypeAlias, TypeVar
 import anyio
 
 from eai_mcp.calls import ModelResponse
-from eai_mcp.errors import Conflict, EaiError
+from eai_mcp.errors import Conflict, EaiError, sole
+from eai_mcp.messages import ToolResultBlock, ToolUseBlock
 from eai_mcp.middleware import (
     Ask,
     Failure,
@@ -33,6 +36,8 @@ from eai_mcp.middleware import (
 from eai_mcp.observe import internal
 
 HEARING_LIMIT_S = 5.0
+MOST_ASKED = 1024 * 1024
+"""Of a question with its state, which are read whenever its session is: characters as JSON."""
 G = TypeVar("G")
 R = TypeVar("R")
 _Inside: TypeAlias = Callable[[G], Awaitable[R]]
@@ -96,6 +101,8 @@ class Layers:
             with anyio.move_on_after(HEARING_LIMIT_S):
                 try:
                     await layer.failed(failure)
+                except SystemExit:
+                    internal(RuntimeError("a listener to failures tried to end the process"))
                 except Exception as error:  # noqa: BLE001  # the failure goes on as it was
                     internal(error)
 
@@ -113,12 +120,15 @@ def _check(asked: Asked | None, layers: Sequence[tuple[str, object]]) -> None:
 
 def _turn_of(name: str, asked: Asked | None, given: TurnInput) -> TurnInput:
     own = asked if asked and asked.by == name else None
-    return replace(given, asked=own.ask if own else None)
+    # Its own copy: what it writes there is neither the caller's nor what the result tells.
+    return replace(given, asked=own.ask if own else None, metadata=deepcopy(dict(given.metadata)))
 
 
 def _run_of(name: str, asked: Asked | None, run: ToolRun) -> ToolRun:
     own = asked if asked and asked.by == name else None
-    return replace(run, asked=own.ask if own else None, answer=own.answer if own else None)
+    answer = own.answer if own else None
+    # Its own copy: the model's message holds the original.
+    return replace(run, asked=own.ask if own else None, answer=answer, input=deepcopy(run.input))
 
 
 def _round(
@@ -134,13 +144,18 @@ def _round(
             outcome = await layer(prepared(given), inside)
         except EaiError:
             raise
-        except (Exception, SystemExit) as error:
-            raise blamed(name, error) from error
+        except (Exception, SystemExit) as raised:
+            error = sole(raised)  # the layer may have a task group of its own round what is inside
+            if isinstance(error, EaiError):
+                raise error from error.__cause__
+            raise blamed(name, raised) from raised
         if not isinstance(outcome, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise blamed(name, TypeError(f"it returned {type(outcome).__name__}, not {wanted}"))
         if isinstance(outcome, Ask):
             _check_ask(name, outcome)
+        if isinstance(outcome, ModelResponse):
+            _check_response(name, outcome)
         asker.note(outcome, name)
         return outcome
 
@@ -149,8 +164,19 @@ def _round(
 
 def _check_ask(name: str, ask: Ask) -> None:
     try:
-        json.dumps({**ask.state, "question": ask.question, "expires_s": ask.expires_s}, allow_nan=False)
+        written = json.dumps({**ask.state, "question": ask.question}, allow_nan=False)
+        if len(written) > MOST_ASKED:
+            raise ValueError(f"a question and its state may have {MOST_ASKED:,} characters as JSON")
         if not ask.question.strip():
             raise ValueError("a question needs a text")
+        if ask.expires_s is not None and not math.isfinite(ask.expires_s):
+            raise ValueError("expires_s must be a number of seconds")
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise blamed(name, error) from error
+
+
+def _check_response(name: str, response: ModelResponse) -> None:
+    """See that the history can end with it: nobody would run tools that it asks for."""
+    said = response.message
+    if said.role != "assistant" or any(isinstance(b, ToolUseBlock | ToolResultBlock) for b in said.content):
+        raise blamed(name, TypeError("a response must be the assistant's, and without uses of tools"))

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from eai_mcp import messages
-from eai_mcp.calls import Samplers, ToolSpec
+from eai_mcp.calls import ResourcePushed, Samplers, ToolSpec
 from eai_mcp.catalog.entries import Card
-from eai_mcp.chat import ending
+from eai_mcp.chat import ending, pushed
 from eai_mcp.chat.layers import Asked
 from eai_mcp.chat.values import TurnResult
-from eai_mcp.errors import Conflict
+from eai_mcp.errors import Conflict, StorageUnavailable
 from eai_mcp.messages import (
     INTERRUPTED,
     DocumentBlock,
@@ -117,6 +117,31 @@ def is_expired(question: Question) -> bool:
     return isinstance(until, int | float) and time.time() > until
 
 
+def readable(session: str, question: Question) -> Question:
+    """The question, if an answer finds its way from there.
+
+    Raises:
+        StorageUnavailable: What is stored of it is damaged, or of another version.
+    """
+    said = Message("user", (TextBlock(WITHDRAWN),))
+    try:
+        answer(question, said)
+        samplers(question, Samplers())
+        asker(question, said)
+        if kind(question) == "tools":
+            asked_tools(question, said)
+        ending.withdrawn(session, question)
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        raise StorageUnavailable(
+            f"what session {session!r} waits to be told cannot be read any more; replace its history,"
+            " which drops the question, or close it",
+            retryable=False,
+            chat_session=session,
+            turn_id=question.turn_id,
+        ) from error
+    return question
+
+
 def kind(question: Question | None) -> str:
     """See the module; "" for no question."""
     return str(question.data.get("kind", "tool")) if question else ""
@@ -165,8 +190,9 @@ async def withdraw(store: Store, space: str, row: SessionRow, question: Question
 
     Raises:
         Conflict: Somebody was faster, and answered it or closed it.
+        StorageUnavailable: It cannot be read.
     """
-    result, settlement = ending.withdrawn(row.name, question)
+    result, settlement = ending.withdrawn(row.name, readable(row.name, question))
     start = Start(
         turn_id=question.turn_id,
         message=answer(question, Message("user", (TextBlock(WITHDRAWN),)), failed=True),
@@ -206,9 +232,25 @@ def samplers(question: Question, given: Samplers) -> Samplers:
     return Samplers(**{**values, **{name: getattr(given, name) for name in names}})
 
 
+def metadata(question: Question, given: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """That of the turn that asked, with what was given with the answer over it."""
+    before = _report(question).get("metadata")
+    return {**before, **given} if isinstance(before, dict) else given
+
+
+def resources(question: Question) -> dict[str, ResourcePushed]:
+    """What its turn had pushed by then, by uri."""
+    return {one.uri: one for one in pushed.read(_report(question).get("resources"))}
+
+
 def not_asked(use: ToolUseBlock) -> ToolResultBlock:
     """The result of a question beside another one, or of a tool that would have to ask beside one."""
     return ToolResultBlock(use.id, (TextBlock(ONE_AT_A_TIME),), failed=True)
+
+
+def _report(question: Question) -> JsonObject:
+    report = question.data.get("report")
+    return report if isinstance(report, dict) else {}
 
 
 def _given(samplers: Samplers) -> JsonObject:

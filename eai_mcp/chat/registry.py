@@ -323,7 +323,8 @@ class Registry:
                 raise questions.unforeseen(row.name, row.question)
             addressed.check(name, row.question if row else None, talk.answers)
             if row and row.question and not row.running and questions.is_expired(row.question):
-                await questions.withdraw(self._store, space, row, row.question)
+                with suppress(Conflict):  # others who came too late were faster
+                    await questions.withdraw(self._store, space, row, row.question)
                 raise questions.too_late(row.name, row.question)
             try:
                 return await self._begun(space, name, talk, message, row)
@@ -337,10 +338,11 @@ class Registry:
         self._limits.check(row)
         chosen = choose.choose(talk, row.choices if row else Choices(), self.catalog, self.default_model)
         call = self._call_for(chosen.model)
-        question = row.question if row else None
+        question = questions.readable(name, row.question) if row and row.question else None
         turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"
         samplers = questions.samplers(question, talk.samplers) if question else talk.samplers
-        frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=talk.metadata)
+        metadata = questions.metadata(question, talk.metadata) if question else talk.metadata
+        frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=metadata)
         start = Start(
             turn_id=turn_id,
             message=questions.answer(question, message) if question else message,
@@ -361,7 +363,7 @@ class Registry:
                 call=call,
                 limit_s=chosen.limit_s or self._limits.turn_s,
                 samplers=samplers,
-                metadata=talk.metadata,
+                metadata=metadata,
                 request_id=talk.request_id or "",
                 question=question,
                 question_limit_s=self._limits.question_s,
@@ -385,6 +387,7 @@ class Registry:
             await turn.run(self._store)
         finally:
             self._keeper.remove(turn)
+        await turn.tell_failure()
 
     async def _ensure_default(self, space: str, name: str) -> None:
         if name == DEFAULT_SESSION:

@@ -12,8 +12,8 @@ from eai_mcp.chat.ending import Ended, Frame
 from eai_mcp.chat.heard import Heard
 from eai_mcp.chat.layers import Asker, Layers
 from eai_mcp.chat.questions import Wanted
-from eai_mcp.chat.tools import Done, Tools, results_of, uses_in
-from eai_mcp.errors import EaiError, LimitExceeded, Refused
+from eai_mcp.chat.tools import Done, Tools, broken_off, results_of, uses_in
+from eai_mcp.errors import EaiError, LimitExceeded, Refused, TurnOver
 from eai_mcp.messages import DocumentBlock, ImageBlock, Message, TextBlock, Usage, assistant
 from eai_mcp.middleware import Ask, Refuse, TurnInput, TurnOutcome
 from eai_mcp.observe import internal
@@ -112,6 +112,8 @@ class Round:
         """What a turn comes to inside all layers, whose mistakes are none of theirs."""
         if self._went_on:
             raise RuntimeError("it went on twice")
+        if self.heard.is_closed:
+            raise TurnOver("the turn has ended, and the model cannot be asked in it any more")
         if given.message.role != "user" or not all(
             isinstance(block, SAID) for block in given.message.content
         ):
@@ -171,7 +173,12 @@ class Round:
             uses = uses_in(response.message)
             if not uses:
                 return response
-            done = await self.tools.step(uses, self.known.chosen.card)
+            done: list[Done] = []
+            try:
+                await self.tools.step(uses, self.known.chosen.card, done)
+            except BaseException:
+                self.known = replace(self.known, broken_off=broken_off(response.message, done))
+                raise
             if question := self.tools.question(done, self.samplers):
                 return self._asks(question, done, response)
             results = results_of(done)

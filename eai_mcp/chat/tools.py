@@ -1,5 +1,6 @@
 """The tools that the chat model asks for: each run through the middleware, each with a result."""
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from eai_mcp.chat import questions
 from eai_mcp.chat.heard import Heard
 from eai_mcp.chat.layers import Asked, Asker, Layers
 from eai_mcp.chat.questions import Wanted
-from eai_mcp.messages import Message, TextBlock, ToolResultBlock, ToolUseBlock
+from eai_mcp.messages import INTERRUPTED, Message, TextBlock, ToolResultBlock, ToolUseBlock
 from eai_mcp.middleware import Ask, Refuse, ToolDone, ToolOutcome, ToolRun
 from eai_mcp.observe import Observer, Value, tell
 from eai_mcp.store import Claim, Question
@@ -30,21 +31,19 @@ class Tools:
     heard: Heard
     observe: Observer
 
-    async def step(self, uses: Sequence[ToolUseBlock], card: Card | None) -> list[Done]:
-        """What the tools of a step came to, in order.
+    async def step(self, uses: Sequence[ToolUseBlock], card: Card | None, done: list[Done]) -> None:
+        """Add to `done` what the tools of a step came to, in order.
 
         The model may ask one question at a time, and while it does no tool may ask one.
         """
         asks = questions.NAME if questions.is_honoured(card) else None
         asked = next((use for use in uses if use.name == asks), None)
-        done: list[Done] = []
         for use in uses:
             if use.name == asks:
                 done.append(use if use is asked else questions.not_asked(use))
                 continue
             one = await self._run(use, None)
             done.append(questions.not_asked(use) if asked and isinstance(one, Wanted) else one)
-        return done
 
     async def again(self, uses: Sequence[ToolUseBlock], question: Question, answer: Message) -> list[Done]:
         """What the tools came to of a step that had to wait for an answer; those that had run keep theirs."""
@@ -72,7 +71,7 @@ class Tools:
             session=self.claim.name,
             turn_id=self.claim.turn_id,
             name=use.name,
-            input=use.input,
+            input=copy.deepcopy(use.input),  # what middleware does to it is none of the history's
             emit=self.heard,
         )
         try:
@@ -107,6 +106,18 @@ def uses_in(message: Message) -> list[ToolUseBlock]:
 def results_of(done: Sequence[Done]) -> Message:
     """The results of a step that is finished."""
     return Message("user", tuple(one for one in done if isinstance(one, ToolResultBlock)))
+
+
+def broken_off(step: Message, done: Sequence[Done]) -> tuple[Message, ...]:
+    """A step that broke off, with the results in `done` and failed ones for the others; () without any."""
+    results = {one.tool_use_id: one for one in done if isinstance(one, ToolResultBlock)}
+    if not results:
+        return ()
+    return step, results_of([results.get(use.id, _interrupted(use)) for use in uses_in(step)])
+
+
+def _interrupted(use: ToolUseBlock) -> ToolResultBlock:
+    return ToolResultBlock(use.id, (TextBlock(INTERRUPTED),), failed=True)
 
 
 async def _unknown(run: ToolRun) -> ToolDone:

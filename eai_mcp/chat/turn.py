@@ -13,7 +13,7 @@ import anyio
 from pydantic import JsonValue
 
 from eai_mcp.calls import Call, ResourcePushed, Samplers
-from eai_mcp.chat import ending, pushed
+from eai_mcp.chat import ending, pushed, questions
 from eai_mcp.chat.choose import Chosen
 from eai_mcp.chat.distant import past
 from eai_mcp.chat.ending import Ended, Ending, Frame
@@ -76,6 +76,8 @@ class Turn:
 
     def __post_init__(self) -> None:
         self.heard.pushed = self._tell_of_push
+        if self.question is not None:
+            self.heard.resources.update(questions.resources(self.question))
         self._round = Round(
             said=self.said,
             call=self.call,
@@ -149,27 +151,30 @@ class Turn:
             self.done.set()
             self.heard.wake()
             self._tell_the_end(self.ending)
+
+    async def tell_failure(self) -> None:
+        """Let those middlewares that hear of failures hear of it, if it was one."""
         if isinstance(self.ending, EaiError):
             await self.layers.hear(self._failure(self.ending))
 
     async def _ask(self, store: Store) -> Ended:
-        ended: Ended | None = None
+        failure: EaiError | None = None
         # A little later than the call's own deadline, so that a call which keeps it says what it has.
         deadline = anyio.current_time() + self.limit_s
         self._scope.deadline = deadline + GRACE_S
         try:
             with self._scope:
-                ended = await self._round.ended(store, deadline)
+                return await self._round.ended(store, deadline)
         except EaiError as error:
-            return ending.failed(self._frame, error, self._partial)
+            failure = error
         except Exception as error:  # noqa: BLE001  # a bug ends its own turn, not the server
-            return ending.failed(self._frame, internal(error), self._partial)
-        if ended is not None:
-            return ended
-        if self._stopped:
+            failure = internal(error)
+        if self._stopped:  # whatever broke on the way out
             return ending.interrupted(self._frame, self._partial, self._why)
-        late = CallTimeout(f"the turn took longer than its limit of {self.limit_s:g} s", limit_s=self.limit_s)
-        return ending.failed(self._frame, late, self._partial)
+        if failure is None:
+            limit = f"the turn took longer than its limit of {self.limit_s:g} s"
+            failure = CallTimeout(limit, limit_s=self.limit_s)
+        return ending.failed(self._frame, failure, self._partial)
 
     async def _settled(self, ended: Ended, store: Store) -> Ending:
         """The ending once the store has it, or the store's error in its place."""

@@ -18,10 +18,10 @@ DEFAULT_SESSION = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The question that an input is the answer to, as it was asked."""
+    """The question that an input is the answer to; `asked_in` as in `TurnResult`."""
 
     turn_id: str
-    question: str
+    asked_in: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,8 @@ class TurnResult:
     `reply` is the text so far while it is running, the partial text when it was interrupted, and the question
     when it waits for an answer. `overridden` names the arguments that the card replaced. `progress` says what
     a running turn is doing. `usage` is None while nobody knows it: a provider tells it at the end of a reply.
-    `metadata` is what the caller gave. `resources` were pushed for the caller, beside the text.
+    `metadata` is what the caller gave. `resources` were pushed for the caller, beside the text. `asked_in` is
+    the number of the turn's input that led to its question: what tells that from others in the same words.
     """
 
     status: TurnStatus
@@ -84,3 +85,4 @@ class TurnResult:
     progress: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     resources: tuple[ResourcePushed, ...] = ()
+    asked_in: int | None = None

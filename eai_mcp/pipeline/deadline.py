@@ -5,7 +5,7 @@ from dataclasses import replace
 import anyio
 
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse, StreamEvent, TextDelta
-from eai_mcp.errors import CallError, CallTimeout, TurnOver
+from eai_mcp.errors import CallError, CallTimeout, TurnOver, sole
 from eai_mcp.pipeline.hearing import Clock
 
 # An adapter keeps the deadline itself, and knows better what had come by then; a turn allows for more still.
@@ -16,7 +16,7 @@ class Deadline:
     """Ends an attempt after `limit_s` seconds, or at the turn's deadline if that is earlier.
 
     What is inside sees that limit as the request's deadline. A lone CallError out of a task group in there
-    comes out by itself, since guards tell errors apart by their class.
+    comes out by itself, since guards tell errors apart by their class. An adapter cannot end the process.
     """
 
     def __init__(self, call: Call, model: str, *, limit_s: float, clock: Clock = anyio.current_time) -> None:
@@ -36,11 +36,14 @@ class Deadline:
                 # The scope counts in anyio's time, whatever clock the deadline is told in.
                 with anyio.CancelScope(deadline=anyio.current_time() + until - now + GRACE_S):
                     return await self._call(replace(request, deadline=until), said)
-        except ExceptionGroup as group:
-            error = sole(group)
-            if isinstance(error, CallError):
-                raise error from error.__cause__
-            raise
+        except (BaseExceptionGroup, SystemExit) as raised:
+            match sole(raised):
+                case CallError() as error:
+                    raise error from error.__cause__
+                case SystemExit() as leaving:
+                    raise RuntimeError(f"the adapter of {self._model} tried to end the process") from leaving
+                case _:
+                    raise
         finally:
             said.is_over = True
         raise self._late(
@@ -60,13 +63,6 @@ class Deadline:
             model=self._model,
             limit_s=limit_s,
         )
-
-
-def sole(error: BaseException) -> BaseException:
-    """The one exception in a group of one, however deep it lies; else `error` itself."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 class _Said:

@@ -79,6 +79,7 @@ def unanswered(failed: Sequence[tuple[str, CallError]], *, has_text: bool) -> Ca
         return told
     word = "then" if told is failed[0][1] else "before it"
     others = "".join(f"; {word} {name!r}: {error.code}" for name, error in failed if error is not told)
+    told = told.copy()
     waits = [error.retry_after_s for _, error in failed if error.retry_after_s is not None]
     told.details = {
         **told.details,

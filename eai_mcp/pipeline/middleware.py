@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse
-from eai_mcp.errors import EaiError
+from eai_mcp.errors import EaiError, sole
 from eai_mcp.middleware import Named, RoundCalls, blamed
-from eai_mcp.pipeline.deadline import sole
 
 
 class Middleware:

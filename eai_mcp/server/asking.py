@@ -5,7 +5,6 @@ answered with what is wanted, and comes again with the person's words: what it w
 a second time. Whatever comes of it, the question waits in its session until it is answered there.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -21,11 +20,13 @@ from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from eai_mcp import messages
 from eai_mcp.chat import addressed
 from eai_mcp.chat.heard import Followed
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Answers, Talk, TurnResult
 from eai_mcp.errors import InvalidArgument
+from eai_mcp.messages import Usage
 
 FIELD = "answer"
 MOST_ROUNDS = 10
@@ -125,8 +126,8 @@ class Asking:
             answer = _answer(said)
             if answer is None:
                 return _open(result, _why_not(said))
-            asked = Answers(turn_id=result.turn_id, question=result.reply)
-            result = await self._answered(space, result.session, asked, answer, follow)
+            asked, spent = Answers(turn_id=result.turn_id, asked_in=result.asked_in), result.usage
+            result = _behind(spent, await self._answered(space, result.session, asked, answer, follow))
         return result
 
     async def resumed(self, space: str, someone: Person, follow: Follow, *, until: float) -> Settled:
@@ -138,13 +139,12 @@ class Asking:
         """
         state = self._state(someone)
         session, turn_id, number = str(state["session"]), str(state["turn_id"]), int(state["number"])
-        question = (await self._registry.session(space, session)).question
-        is_same = question is not None and _mark(turn_id, question.text) == state["mark"]
-        asked = Answers(turn_id=turn_id, question=question.text if question and is_same else "")
-        addressed.check(session, question, asked)
+        asked = Answers(turn_id=turn_id, asked_in=state["asked_in"])
+        addressed.check(session, (await self._registry.session(space, session)).question, asked)
         late, answer = time.time() > float(state["until"]), _answer(someone.said)
         if answer is not None and not late:
-            result = await self._answered(space, session, asked, answer, follow)
+            spent = Usage(**state["spent"]) if state["spent"] else None
+            result = _behind(spent, await self._answered(space, session, asked, answer, follow))
             return await self.settled(space, result, someone, follow, until=until, first=number + 1)
         result = await self._registry.reply(await self._registry.find(space, session, turn_id), 0)
         if late:
@@ -163,7 +163,8 @@ class Asking:
         state = {
             "session": result.session,
             "turn_id": result.turn_id,
-            "mark": _mark(result.turn_id, result.reply),
+            "asked_in": result.asked_in,
+            "spent": result.usage and messages.told(result.usage),
             "number": number,
             "until": time.time() + self._limit_s,
         }
@@ -207,10 +208,10 @@ def _why_not(said: types.ElicitResult | None) -> str:
     }[said.action]
 
 
+def _behind(spent: Usage | None, result: TurnResult) -> TurnResult:
+    """The result with what the same call had spent before its question too."""
+    return result if spent is None else replace(result, usage=spent + (result.usage or Usage()))
+
+
 def _open(result: TurnResult, why: str) -> TurnResult:
     return replace(result, warnings=(*result.warnings, f"{why}; the question is still open"))
-
-
-def _mark(turn_id: str, question: str) -> str:
-    """What tells questions apart: a turn may ask several, one after another."""
-    return hashlib.sha256(f"{turn_id}\n{question}".encode("utf-8", "replace")).hexdigest()

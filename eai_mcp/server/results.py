@@ -27,16 +27,6 @@ class UsageResult(TypedDict, total=False):
     cost_usd: float
 
 
-class ErrorResult(TypedDict, total=False):
-    """What stands in `error` when a call failed."""
-
-    code: str
-    message: str
-    retryable: bool
-    retry_after_ms: int
-    details: dict[str, JsonValue]
-
-
 class ResourceResult(TypedDict, total=False):
     """What was pushed in a turn; `read_at` is where its content can be read here, if it came with any."""
 

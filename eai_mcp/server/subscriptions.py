@@ -41,7 +41,8 @@ class Subscriber:
 
     def want(self, uri: str) -> None:
         """Hear of a resource, under the very name that is given here."""
-        if len(self._wanted) >= MOST_URIS or len(uri) > LONGEST_URI:
+        is_full = len(self._wanted) >= MOST_URIS and _same(uri) not in self._wanted
+        if is_full or len(uri) > LONGEST_URI:
             limits = f"at most {MOST_URIS} resources of up to {LONGEST_URI} characters"
             raise MCPError(types.INVALID_PARAMS, f"{limits} can be subscribed to")
         self._wanted[_same(uri)] = uri

@@ -152,6 +152,18 @@ class Faulty(SqliteStore):
         self._met("claim")
         return await super().claim(*given)
 
+    async def said(self, *given: Any) -> Any:
+        self._met("said")
+        return await super().said(*given)
+
+    async def amend(self, *given: Any, **named: Any) -> None:
+        self._met("amend")
+        await super().amend(*given, **named)
+
+    async def withdraw(self, *given: Any) -> None:
+        self._met("withdraw")
+        await super().withdraw(*given)
+
     async def append(self, *given: Any) -> None:
         self._met("append")
         await super().append(*given)

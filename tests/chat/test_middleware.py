@@ -285,7 +285,7 @@ async def test_what_is_pushed_is_in_the_result_once_and_told_again(catalog, tmp_
         return said("look")
 
     path = tmp_path / "sessions.db"
-    expected = (binary, replace(first, payload="a,b,c"))
+    expected = (replace(first, payload="a,b,c"), binary)
     async with process(catalog, path, pushes, said("x")) as (here, _):
         done = await ask(here, "a", request_id="r")
         assert done.resources == expected

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from eai_mcp.calls import Emit, ModelRequest, ModelResponse, TextDelta
 from eai_mcp.catalog.catalog import Catalog
+from eai_mcp.chat.layers import NO_LAYERS
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
 from eai_mcp.errors import EaiError, StorageUnavailable, Unavailable
@@ -61,6 +62,7 @@ class Machine(RuleBasedStateMachine):
     """One process after the other on one store, and what is expected of it beside."""
 
     on_file = True
+    layers = NO_LAYERS
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,8 +212,12 @@ class Machine(RuleBasedStateMachine):
             if expected.running:
                 self.ended(name, assistant("half", partial=True))
             else:
-                expected.history += [*expected.asked, Message("user", (WITHDRAWN,))]
+                expected.history += [*expected.asked, self.withdrawn(name)]
                 expected.asked = []
+
+    def withdrawn(self, name: str) -> Message:
+        """What stands in the place of the answer to a question that was dropped."""
+        return Message("user", (WITHDRAWN,))
 
     @rule(name=NAMES)
     def replace(self, name):
@@ -331,6 +337,7 @@ async def process(machine: Machine) -> AsyncIterator[Registry]:
             call_for=lambda model: machine.call,
             tasks=tasks,
             default_model="plain",
+            layers=machine.layers,
             renew_s=60,
         )
         yield registry

@@ -109,6 +109,15 @@ async def test_a_lone_error_out_of_a_task_group_comes_out_by_itself():
     assert error.value is DOWN
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), BaseExceptionGroup("one", [SystemExit(3)])])
+async def test_an_adapter_cannot_end_the_process(error):
+    async def leaves(request, emit):
+        raise error
+
+    with pytest.raises(RuntimeError, match="the adapter of a tried to end the process"):
+        await Deadline(leaves, "a", limit_s=9)(REQUEST, Ears())
+
+
 @pytest.mark.parametrize("errors", [[DOWN, Unavailable("two")], [ValueError("a bug")], [DOWN, KeyError("x")]])
 async def test_other_groups_stay_as_they_are(errors):
     async def grouped(request, emit):

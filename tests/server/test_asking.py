@@ -68,6 +68,7 @@ async def test_questions_may_follow_one_another(connected):
     async with connected(*steps, **at(person)) as (client, _):
         told = (await call(client, "talk", content="paint")).structured_content
     assert told["reply"] == "Painted."
+    assert (told["usage"]["input"], told["usage"]["output"]) == (6, 9), "of all that the call led to"
     assert [asked.message for asked in person.asked] == ["Which colour?", "Light or dark?"]
 
 
@@ -317,6 +318,35 @@ async def test_a_state_of_another_question_of_the_same_turn_is_refused(connected
         assert second.input_requests["answer"].params.message == "Light or dark?"
         late = await by_hand(client, first.request_state, answering("red"))
     assert late.structured_content["error"]["code"] == "conflict"
+    assert len(model.requests) == 2
+
+
+@NEWER
+async def test_a_state_that_was_used_answers_no_later_question_in_the_same_words(connected):
+    """Issue 6: chained yields; a client that sends its request twice has not been asked twice."""
+    steps = (asks("Sure?"), asks("Sure?"), said("never"))
+    async with connected(*steps, **at(Sitting())) as (client, model):
+        first = await by_hand(client)
+        second = await by_hand(client, first.request_state, answering("yes"))
+        assert second.input_requests["answer"].params.message == "Sure?"
+        twice = await by_hand(client, first.request_state, answering("yes"))
+    assert twice.structured_content["error"]["code"] == "conflict"
+    assert len(model.requests) == 2
+
+
+@NEWER
+async def test_what_answers_nothing_leads_to_the_same_question_again(connected):
+    async with connected(asks("Sure?"), said("Done."), **at(Sitting())) as (client, model):
+        state = (await by_hand(client)).request_state
+        for odd in ({}, {"other": answering("x")["answer"]}):
+            again = await by_hand(client, state, odd)
+            assert again.input_requests["answer"].params.message == "Sure?"
+        several = types.ElicitResult(action="accept", content={"answer": ["a", "b"]})
+        told = (await by_hand(client, state, {"answer": several})).structured_content
+        assert told["warnings"] == ["the person at the client answered nothing; the question is still open"]
+        long = await by_hand(client, state, answering("x" * 20_000_000))
+        assert long.structured_content["error"]["code"] == "limit_exceeded"
+        assert (await by_hand(client, state, answering("yes"))).structured_content["reply"] == "Done."
     assert len(model.requests) == 2
 
 

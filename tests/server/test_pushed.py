@@ -8,6 +8,7 @@ from mcp.shared.exceptions import MCPError
 
 from eai_mcp.calls import ResourcePushed
 from eai_mcp.chat.values import Effective, TurnResult
+from eai_mcp.messages import Message, ToolUseBlock
 from eai_mcp.server import answers, pushed
 from tests.fakes import said
 from tests.server.calling import call
@@ -20,13 +21,13 @@ LARGE = ResourcePushed(kind="log", uri="file:///out/long.log", payload="x" * 70_
 ELSEWHERE = ResourcePushed(kind="page", uri="https://example.com/a/b")
 
 
-def pushes(*resources):
+def pushes(*resources, then=None):
     """A step of a model that pushes resources, and then answers."""
 
     async def step(request, emit):
         for resource in resources:
             await emit(resource)
-        return said("Look.")
+        return then or said("Look.")
 
     return step
 
@@ -86,6 +87,19 @@ async def test_what_was_pushed_is_told_again_and_readable_as_long_as_its_turn_is
         uri = got.structured_content["resources"][1]["read_at"]
         (picture,) = (await client.read_resource(uri)).contents
     assert (picture.uri, picture.mime_type, base64.b64decode(picture.blob)) == (uri, "image/png", b"\x89PNG")
+
+
+async def test_what_was_pushed_before_a_question_is_readable_behind_its_answer(connected):
+    """Issue 6: resources pushed during a turn, which a question does not end."""
+    use = ToolUseBlock("q1", "ask_user", {"question": "Which?"})
+    asks = said("", message=Message("assistant", (use,)), stop="tools")
+    async with connected(pushes(SMALL, then=asks), pushes(PICTURE, SMALL)) as (client, _):
+        asked = (await call(client, "talk", content="go")).structured_content
+        done = (await call(client, "talk", content="red")).structured_content
+        there = asked["resources"][0]["read_at"]
+        assert (await client.read_resource(there)).contents[0].text == SMALL.payload
+    assert [one["uri"] for one in done["resources"]] == [SMALL.uri, PICTURE.uri]
+    assert done["resources"][0]["read_at"] == there
 
 
 async def test_what_there_is_not_says_so(connected):
