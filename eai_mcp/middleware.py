@@ -8,14 +8,15 @@ Whoever refuses or asks returns a value. What is raised fails the turn, and neve
 """
 
 import importlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import JsonValue
 
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse
-from eai_mcp.errors import ConfigError, EaiError, Internal
+from eai_mcp.errors import ConfigError, EaiError, Internal, sole
 from eai_mcp.messages import JsonObject, Message, TextBlock
 from eai_mcp.observe import internal
 
@@ -196,3 +197,20 @@ def blamed(name: str, bug: Exception | SystemExit) -> Internal:
     ours = internal(bug)
     error_id = ours.details["error_id"]
     return Internal(f"middleware {name} failed: {ours.message}", middleware=name, error_id=error_id)
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """What the middleware `name` raises in the block, as an error of ours.
+
+    A lone EaiError in a group is one of what is inside: a layer may have a task group of its own round that.
+    """
+    try:
+        yield
+    except EaiError:
+        raise
+    except (Exception, SystemExit) as raised:
+        error = sole(raised)
+        if isinstance(error, EaiError):
+            raise error from error.__cause__
+        raise blamed(name, raised) from raised

@@ -27,6 +27,7 @@ repeat, and each carries the session, the turn and the caller's request:
       tool.started …        name
       tool.completed        name, seconds, failed
       resource.pushed …     kind, uri, bytes
+      output.delta …        characters                   only while the log is at debug
     turn.completed          seconds, model, stop?, input?, output?, cost_usd?   or:
     turn.yielded            the same
     turn.failed             seconds, model, code, …
@@ -54,6 +55,7 @@ from eai_mcp.errors import Internal
 Value: TypeAlias = str | int | float | bool | None
 
 LONGEST_SHOWN = 1_000
+LEVELS = {"output.delta": logging.DEBUG, "circuit.opened": logging.WARNING}
 _log = logging.getLogger("eai_mcp")
 _numbers = itertools.count(1)
 _failures: Counter[str] = Counter()
@@ -214,7 +216,8 @@ def _name(observer: Observer) -> str:
 
 
 def _level(fact: Fact) -> int:
-    return logging.DEBUG if fact.name.endswith(".delta") else logging.INFO
+    # A circuit that opens is what an operator wants to see without having asked for anything.
+    return LEVELS.get(fact.name, logging.INFO)
 
 
 def _bounded(value: Value) -> Value:

@@ -34,7 +34,7 @@ async def test_an_open_app_answers_with_its_default_model(settings):
 
 async def test_a_call_is_made_once_and_again_when_its_model_file_changed(settings, tmp_path):
     async with app.opened(settings) as opened:
-        call_for = opened.registry._call_for
+        call_for = opened.registry.beginning.call_for
         first = call_for(opened.catalog.model("echo"))
         assert call_for(opened.catalog.model("echo")) is first
         text = 'provider = "tests.fakes:build"\nmodel = "changed"\n'

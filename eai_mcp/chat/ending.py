@@ -82,9 +82,9 @@ def completed(frame: Frame, response: ModelResponse) -> Ended:
 
 
 def awaiting(
-    frame: Frame, said: tuple[Message, ...], question: Question, *, stop: str | None, kept: bool = True
+    frame: Frame, said: tuple[Message, ...], question: Question, *, stop: str | None, replaces: bool = False
 ) -> Ended:
-    """Something is asked first. With `kept` False the question takes the place of the one just answered."""
+    """Something is asked first; what `replaces` the question that was just answered drops that answer."""
     asked_in = frame.claim.round + 1
     result = replace(
         frame.result(), status="awaiting_input", reply=question.text, stop_reason=stop, asked_in=asked_in
@@ -92,7 +92,7 @@ def awaiting(
     told = _settlement(frame, result, said, reply=question.text)
     data: JsonObject = {**question.data, "report": told.outcome.report, "asked_in": asked_in}
     question = replace(question, data=data)
-    return Ended(result, replace(told, question=question, kept=kept))
+    return Ended(result, replace(told, question=question, kept=not replaces))
 
 
 def withdrawn(session: str, question: Question) -> tuple[TurnResult, Settlement]:

@@ -27,13 +27,14 @@ from eai_mcp.errors import EaiError, TurnOver
 class Heard:
     """Text, doings and resources of a turn. It is the turn's `Emit`, until it is closed.
 
-    `resources` stand by their uri; `pushed` is told of each.
+    `resources` stand by their uri; `pushed` is told of each, and `said` of the characters of each text.
     """
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.resources: dict[str, ResourcePushed] = {}
         self.pushed: Callable[[ResourcePushed], None] | None = None
+        self.said: Callable[[int], None] | None = None
         self.characters = 0
         self.note = ""
         self._step = 0
@@ -52,9 +53,7 @@ class Heard:
             raise TurnOver("the turn has ended, and nothing more can be said or pushed in it")
         match event:
             case TextDelta(text=text):
-                self.pieces.append(text)
-                self.characters += len(text)
-                self.note = ""
+                self._say(text)
             case ThinkingDelta():
                 self.note = "thinking"
             case ToolUseStarted(name=name):
@@ -68,6 +67,13 @@ class Heard:
             case _:
                 assert_never(event)
         self.wake()
+
+    def _say(self, text: str) -> None:
+        self.pieces.append(text)
+        self.characters += len(text)
+        self.note = ""
+        if self.said is not None:
+            self.said(len(text))
 
     def _push(self, resource: ResourcePushed) -> None:
         pushed.check(resource, self.resources)

@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 import anyio
 
 from eai_mcp.calls import ModelResponse
-from eai_mcp.errors import Conflict, EaiError, sole
+from eai_mcp.errors import Conflict
 from eai_mcp.messages import ToolResultBlock, ToolUseBlock
 from eai_mcp.middleware import (
     Ask,
@@ -32,6 +32,7 @@ from eai_mcp.middleware import (
     TurnInput,
     TurnOutcome,
     blamed,
+    blaming,
 )
 from eai_mcp.observe import internal
 
@@ -68,7 +69,8 @@ class Asker:
 class Layers:
     """Middleware, the outermost first. Where there is none it costs nothing."""
 
-    def __init__(self, layers: Sequence[Named] = ()) -> None:
+    def __init__(self, layers: Sequence[Named] = (), *, hearing_s: float = HEARING_LIMIT_S) -> None:
+        self._hearing_s = hearing_s
         self._turns = [(one.name, one.layer) for one in layers if isinstance(one.layer, RoundTurns)]
         self._tools = [(one.name, one.layer) for one in layers if isinstance(one.layer, RoundTools)]
         self._failures = [one.layer for one in layers if isinstance(one.layer, HearsFailures)]
@@ -96,9 +98,9 @@ class Layers:
         return await inside(run)
 
     async def hear(self, failure: Failure) -> None:
-        """Tell those who hear of failures, a few seconds each at most; what they raise is logged."""
+        """Tell those who hear of failures, `hearing_s` seconds each at most; what they raise is logged."""
         for layer in self._failures:
-            with anyio.move_on_after(HEARING_LIMIT_S):
+            with anyio.move_on_after(self._hearing_s):
                 try:
                     await layer.failed(failure)
                 except SystemExit:
@@ -140,15 +142,8 @@ def _round(
     asker: Asker,
 ) -> _Inside[G, R]:
     async def go_on(given: G) -> R:
-        try:
+        with blaming(name):
             outcome = await layer(prepared(given), inside)
-        except EaiError:
-            raise
-        except (Exception, SystemExit) as raised:
-            error = sole(raised)  # the layer may have a task group of its own round what is inside
-            if isinstance(error, EaiError):
-                raise error from error.__cause__
-            raise blamed(name, raised) from raised
         if not isinstance(outcome, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise blamed(name, TypeError(f"it returned {type(outcome).__name__}, not {wanted}"))

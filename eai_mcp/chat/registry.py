@@ -1,7 +1,6 @@
 """The sessions: talked to, waited for, interrupted, read, copied, closed. The store keeps them."""
 
 import functools
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,21 +12,19 @@ from anyio.abc import TaskGroup
 from eai_mcp.calls import Call
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat import addressed, choose, content, ending, names, questions
+from eai_mcp.chat import choose, names, questions
+from eai_mcp.chat.beginning import Beginning
 from eai_mcp.chat.distant import DistantTurn, past
-from eai_mcp.chat.ending import Frame
 from eai_mcp.chat.following import Following
 from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.keeper import RENEW_S, Keeper
 from eai_mcp.chat.layers import NO_LAYERS, Layers
 from eai_mcp.chat.limits import Limits
-from eai_mcp.chat.lines import Lines
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
 from eai_mcp.errors import CannotClose, Conflict, EaiError, NoTask, NotFound, SessionBusy
-from eai_mcp.messages import Message
 from eai_mcp.observe import Observer, ignore, tell
-from eai_mcp.store import Choices, Claim, Entry, Known, Running, SessionRow, Start, Store
+from eai_mcp.store import Entry, Running, SessionRow, Store
 
 if TYPE_CHECKING:
     from eai_mcp.chat.archive import Archive
@@ -61,15 +58,21 @@ class Registry:
         self.catalog = catalog
         self.default_model = default_model
         self._store = store
-        self._call_for = call_for
-        self._tasks = tasks
-        self._limits = limits
         self._observe = observe
-        self._layers = layers
         self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
         self._following = Following(store, self._keeper)
         self._folder = folder
-        self._lines = Lines()
+        self.beginning = Beginning(
+            store=store,
+            choosing=functools.partial(choose.choose, catalog=catalog, default_model=default_model),
+            call_for=call_for,
+            tasks=tasks,
+            limits=limits,
+            observe=observe,
+            layers=layers,
+            keeper=self._keeper,
+            following=self._following,
+        )
 
     @functools.cached_property
     def archive(self) -> "Archive":
@@ -91,27 +94,7 @@ class Registry:
             SessionBusy: Another turn is running in the session.
             Conflict: It answers a question that is not open any more.
         """
-        name = names.checked(talk.session)
-        names.check_text("request_id", talk.request_id)
-        content.check_metadata(talk.metadata)
-        message = content.message(talk, longest=self._limits.message_bytes)
-        if talk.request_id is not None:
-            known = await self._store.repeated(space, name, talk.request_id)
-            if known is not None:
-                return await self._again(space, name, known)
-        if talk.if_busy == "error":
-            if self._lines.is_taken((space, name)):
-                raise await self._following.busy(
-                    space, name, f"others wait for session {name!r} already; if_busy=wait joins them"
-                )
-            return await self._claimed(space, name, talk, message)
-        has_waited = self._lines.is_taken((space, name))
-        if talk.if_busy == "interrupt":
-            has_waited |= await self._stop_what_runs(space, name)
-        with anyio.move_on_after(wait_s):
-            return await self._in_line(space, name, talk, message, has_waited=has_waited)
-        why = f"session {name!r} was still busy after {wait_s:g} s of waiting; nothing was sent"
-        raise await self._following.busy(space, name, why)
+        return await self.beginning.begin(space, talk, wait_s=wait_s)
 
     async def reply(self, turn: Followed, wait_s: float) -> TurnResult:
         """The turn's result, or how it stands after `wait_s` seconds. Leaving early does not stop it.
@@ -278,102 +261,6 @@ class Registry:
             await turn.done.wait()
         await self._keeper.save_all()
 
-    async def _in_line(
-        self, space: str, name: str, talk: Talk, message: Message, *, has_waited: bool
-    ) -> Followed:
-        async with self._lines.head((space, name)):
-            while True:
-                try:
-                    with anyio.CancelScope(shield=True):  # the limit is one on waiting, not on beginning
-                        return await self._claimed(space, name, talk, message, may_answer=not has_waited)
-                except SessionBusy:
-                    await self._until_idle(space, name)
-                    has_waited = True
-
-    async def _until_idle(self, space: str, name: str) -> None:
-        turn = await self._following.what_runs(space, name)
-        if turn is not None:
-            with waited_for(turn):
-                await turn.done.wait()
-
-    async def _stop_what_runs(self, space: str, name: str) -> bool:
-        """Whether something ran."""
-        turn = await self._following.what_runs(space, name)
-        if turn is not None:
-            await self._following.ask_to_stop(space, turn, STOPPED_BY_TALK)
-        return turn is not None
-
-    async def _again(self, space: str, name: str, known: Known) -> Followed:
-        turn = self._keeper.turn((space, name))
-        if turn and turn.claim.turn_id == known.turn_id:
-            return turn
-        found = await self._store.find(space, name, known.turn_id)
-        if isinstance(found, Running):
-            return self._following.followed(space, name, found)
-        return past(name, *found, REPEATED)
-
-    async def _claimed(
-        self, space: str, name: str, talk: Talk, message: Message, *, may_answer: bool = True
-    ) -> Followed:
-        """Begin the turn on the session as it is; if it changes meanwhile, decide again."""
-        await self._keeper.save((space, name))
-        for _ in range(MOST_TRIES):
-            row = await self._store.row(space, name)
-            if row and row.question and not row.running and not may_answer:
-                raise questions.unforeseen(row.name, row.question)
-            addressed.check(name, row.question if row else None, talk.answers)
-            if row and row.question and not row.running and questions.is_expired(row.question):
-                with suppress(Conflict):  # others who came too late were faster
-                    await questions.withdraw(self._store, space, row, row.question)
-                raise questions.too_late(row.name, row.question)
-            try:
-                return await self._begun(space, name, talk, message, row)
-            except Conflict as error:
-                conflict = error
-        raise conflict
-
-    async def _begun(
-        self, space: str, name: str, talk: Talk, message: Message, row: SessionRow | None
-    ) -> Followed:
-        self._limits.check(row)
-        chosen = choose.choose(talk, row.choices if row else Choices(), self.catalog, self.default_model)
-        call = self._call_for(chosen.model)
-        question = questions.readable(name, row.question) if row and row.question else None
-        turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"
-        samplers = questions.samplers(question, talk.samplers) if question else talk.samplers
-        metadata = questions.metadata(question, talk.metadata) if question else talk.metadata
-        frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=metadata)
-        start = Start(
-            turn_id=turn_id,
-            message=questions.answer(question, message) if question else message,
-            report=ending.report_if_cut_off(frame.result()),
-            request_id=talk.request_id,
-            expect=row.version if row else 0,
-        )
-        with anyio.CancelScope(shield=True):  # a claim without a turn would keep the session busy
-            claim = await self._store.claim(space, name, start)
-            if isinstance(claim, Known):
-                return await self._again(space, name, claim)
-            if row is None:
-                tell(self._observe, "session.opened", session=name)
-            turn = Turn(
-                claim=claim,
-                said=message,
-                chosen=chosen,
-                call=call,
-                limit_s=chosen.limit_s or self._limits.turn_s,
-                samplers=samplers,
-                metadata=metadata,
-                request_id=talk.request_id or "",
-                question=question,
-                question_limit_s=self._limits.question_s,
-                layers=self._layers,
-                observe=self._observe,
-            )
-            self._keeper.add(turn)
-            self._tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
-        return turn
-
     async def _drop_question(self, space: str, name: str, turn_id: str | None) -> TurnResult | None:
         """Close the question that waits, as the result of an interrupted turn; None if none does."""
         row = await self._store.row(space, name)
@@ -381,13 +268,6 @@ class Registry:
         if row is None or question is None or turn_id not in (None, question.turn_id):
             return None
         return await questions.withdraw(self._store, space, row, question)
-
-    async def _run(self, turn: Turn) -> None:
-        try:
-            await turn.run(self._store)
-        finally:
-            self._keeper.remove(turn)
-        await turn.tell_failure()
 
     async def _ensure_default(self, space: str, name: str) -> None:
         if name == DEFAULT_SESSION:

@@ -14,7 +14,15 @@ from eai_mcp.chat.layers import Asker, Layers
 from eai_mcp.chat.questions import Wanted
 from eai_mcp.chat.tools import Done, Tools, broken_off, results_of, uses_in
 from eai_mcp.errors import EaiError, LimitExceeded, Refused, TurnOver
-from eai_mcp.messages import DocumentBlock, ImageBlock, Message, TextBlock, Usage, assistant
+from eai_mcp.messages import (
+    DocumentBlock,
+    ImageBlock,
+    Message,
+    TextBlock,
+    ToolUseBlock,
+    Usage,
+    assistant,
+)
 from eai_mcp.middleware import Ask, Refuse, TurnInput, TurnOutcome
 from eai_mcp.observe import internal
 from eai_mcp.store import Question, Store
@@ -27,13 +35,13 @@ SAID = (TextBlock, ImageBlock, DocumentBlock)
 class _Asking:
     """A question from inside all layers, with the message that asks it and how the model stopped.
 
-    With `kept` False it takes the place of the question that this round had the answer to.
+    It may take the place of the question that this round had the answer to.
     """
 
     question: Question
     said: tuple[Message, ...] = ()
     stop: str | None = None
-    kept: bool = True
+    replaces: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +114,7 @@ class Round:
             question = questions.of_middleware(claim.turn_id, ask, self._asker.name, self.samplers)
             asking = _Asking(question, (assistant(ask.question),))
         question = questions.expiring(asking.question, (ask.expires_s, self.question_limit_s))
-        return ending.awaiting(self.frame, asking.said, question, stop=asking.stop, kept=asking.kept)
+        return ending.awaiting(self.frame, asking.said, question, stop=asking.stop, replaces=asking.replaces)
 
     async def _inside(self, store: Store, deadline: float, given: TurnInput) -> TurnOutcome:
         """What a turn comes to inside all layers, whose mistakes are none of theirs."""
@@ -140,25 +148,37 @@ class Round:
         history = [entry.message for entry in await store.load(claim.space, claim.name)]
         if self.question is not None:
             *before, _ = await store.said(claim)
-            if questions.kind(self.question) == "tools":
-                done = await self.tools.again(uses_in(before[-1]), self.question, given.message)
-                if question := self.tools.question(done, self.samplers):
-                    return self._asks(question, done, kept=False)
-                message = results_of(done)
-                await store.amend(claim, message, is_step=True)
-                self.known = replace(self.known, has_steps=True)
             history += before
-        request = ModelRequest(
+        if self.question is not None and questions.kind(self.question) == "tools":
+            step = await self._finished(store, uses_in(history[-1]), self.question, given.message)
+            if isinstance(step, Ask):
+                return step
+            message = step
+        return await self._steps(self._request(history, message, deadline), store)
+
+    async def _finished(
+        self, store: Store, uses: Sequence[ToolUseBlock], question: Question, answer: Message
+    ) -> Message | Ask:
+        """The results of a step whose tools had to wait for an answer, or what has to be asked once more."""
+        done = await self.tools.again(uses, question, answer)
+        if another := self.tools.question(done, self.samplers):
+            return self._asks(_Asking(another, replaces=True), done)
+        message = results_of(done)
+        await store.amend(self.known.claim, message, is_step=True)
+        self.known = replace(self.known, has_steps=True)
+        return message
+
+    def _request(self, history: Sequence[Message], message: Message, deadline: float) -> ModelRequest:
+        return ModelRequest(
             messages=window.shown(history, message),
             system=window.system_text(self.known.chosen),
             tools=questions.offered(self.known.chosen.card),
             samplers=self.samplers,
             deadline=deadline,
-            session=claim.name,
-            turn_id=claim.turn_id,
+            session=self.known.claim.name,
+            turn_id=self.known.claim.turn_id,
             request_id=self.request_id,
         )
-        return await self._steps(request, store)
 
     async def _steps(self, request: ModelRequest, store: Store) -> TurnOutcome:
         """Ask until the model has answered, or something has to be asked first."""
@@ -180,7 +200,7 @@ class Round:
                 self.known = replace(self.known, broken_off=broken_off(response.message, done))
                 raise
             if question := self.tools.question(done, self.samplers):
-                return self._asks(question, done, response)
+                return self._asks(_Asking(question, (response.message,), response.stop), done)
             results = results_of(done)
             with self.heard.saving_step():
                 await store.append(self.known.claim, (response.message, results))
@@ -190,17 +210,8 @@ class Round:
             f"the model asked for tools {MOST_STEPS} times without an answer", limit=MOST_STEPS
         )
 
-    def _asks(
-        self,
-        question: Question,
-        done: Sequence[Done],
-        response: ModelResponse | None = None,
-        *,
-        kept: bool = True,
-    ) -> Ask:
-        said, stop = ((response.message,), response.stop) if response else ((), None)
-        self._asking = _Asking(question, said, stop, kept)
-        limits = [one.ask.expires_s for one in done if isinstance(one, Wanted)]
-        return Ask(
-            question.text, expires_s=min((limit for limit in limits if limit is not None), default=None)
-        )
+    def _asks(self, asking: _Asking, done: Sequence[Done]) -> Ask:
+        self._asking = asking
+        limits_s = [one.ask.expires_s for one in done if isinstance(one, Wanted)]
+        known = [limit_s for limit_s in limits_s if limit_s is not None]
+        return Ask(asking.question.text, expires_s=min(known, default=None))

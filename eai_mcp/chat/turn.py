@@ -4,6 +4,7 @@ A turn belongs to the process, not to the request that began it: a caller attach
 """
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,6 +39,8 @@ ENDS = {
     # Others ended it, and now it runs elsewhere.
     "running": "turn.cancelled",
 }
+
+log = logging.getLogger("eai_mcp")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +79,8 @@ class Turn:
 
     def __post_init__(self) -> None:
         self.heard.pushed = self._tell_of_push
+        if log.isEnabledFor(logging.DEBUG):  # there are as many as pieces of text
+            self.heard.said = self._tell_of_text
         if self.question is not None:
             self.heard.resources.update(questions.resources(self.question))
         self._round = Round(
@@ -211,6 +216,9 @@ class Turn:
 
     def _tell_of_push(self, resource: ResourcePushed) -> None:
         self._tell("resource.pushed", kind=resource.kind, uri=resource.uri, bytes=pushed.size(resource))
+
+    def _tell_of_text(self, characters: int) -> None:
+        self._tell("output.delta", characters=characters)
 
     def _tell_the_end(self, ended: Ending) -> None:
         told: dict[str, Value] = {"seconds": time.monotonic() - self._begun, "model": self.model}

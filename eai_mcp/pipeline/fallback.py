@@ -6,7 +6,15 @@ from dataclasses import replace
 import anyio
 
 from eai_mcp.calls import AttemptFailed, Call, Emit, ModelRequest, ModelResponse
-from eai_mcp.errors import CallError, CallTimeout, CircuitOpen, RateLimited, Unavailable
+from eai_mcp.errors import (
+    AuthFailed,
+    CallError,
+    CallTimeout,
+    CircuitOpen,
+    MissingKey,
+    RateLimited,
+    Unavailable,
+)
 from eai_mcp.observe import Observer, Value, ignore
 from eai_mcp.pipeline.hearing import Clock, Hearing, is_over
 from eai_mcp.pipeline.told import tell_of
@@ -40,7 +48,10 @@ class Fallback:
                 response = await call(request, hearing)
             except CallError as error:
                 failed.append((name, error))
-                if hearing.has_text or not may_ask_another(error) or is_over(request, self._clock()):
+                is_stand_in = len(failed) > 1
+                if hearing.has_text or is_over(request, self._clock()):
+                    break
+                if not (may_ask_another(error) or (is_stand_in and is_locked_out(error))):
                     break
             else:
                 return answered(response, name, failed)
@@ -55,6 +66,11 @@ class Fallback:
 def may_ask_another(error: CallError) -> bool:
     """It is the model that cannot answer for now; any other would say the same about the request."""
     return not error.partial and isinstance(error, RateLimited | Unavailable | CallTimeout | CircuitOpen)
+
+
+def is_locked_out(error: CallError) -> bool:
+    """Nobody has the key: the operator's mistake where it was asked for, and no help from a stand-in."""
+    return isinstance(error, MissingKey | AuthFailed)
 
 
 def answered(response: ModelResponse, name: str, failed: Sequence[tuple[str, CallError]]) -> ModelResponse:

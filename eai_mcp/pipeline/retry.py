@@ -10,20 +10,19 @@ from eai_mcp.calls import AttemptFailed, Call, Emit, ModelRequest, ModelResponse
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import CallError, CallTimeout, EaiError, RateLimited, Throttled, Unavailable
 from eai_mcp.middleware import Failure
-from eai_mcp.observe import Observer, Value, ignore, internal
+from eai_mcp.observe import Observer, Value, ignore
 from eai_mcp.pipeline.hearing import Clock, Hearing, is_over, left_s
 from eai_mcp.pipeline.numbers import Numbers
 from eai_mcp.pipeline.told import code_of, tell_of
 
 LONGEST_RETRY_AFTER_S = 120.0
 JITTER = 0.2
-HOOK_LIMIT_S = 5.0
 
 
 class Retry:
     """Tries a call again, up to `numbers.attempts` times in all, where that may help.
 
-    `failed` is told of each attempt that failed, and may take `hook_limit_s` seconds. `chance` gives a number
+    `failed` is told of each attempt that failed; it must not raise, nor take long. `chance` gives a number
     from 0 to 1.
     """
 
@@ -38,7 +37,6 @@ class Retry:
         clock: Clock = anyio.current_time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         chance: Callable[[], float] = random.random,
-        hook_limit_s: float = HOOK_LIMIT_S,
     ) -> None:
         self._call = call
         self._model = model
@@ -48,7 +46,6 @@ class Retry:
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
-        self._hook_limit_s = hook_limit_s
 
     async def __call__(self, request: ModelRequest, emit: Emit) -> ModelResponse:
         attempt = 1
@@ -132,13 +129,7 @@ class Retry:
             error=error,
             attempt=request.attempt,
         )
-        try:
-            with anyio.fail_after(self._hook_limit_s):
-                await self._failed(failure)
-        except SystemExit:
-            internal(RuntimeError("a listener to failures tried to end the process"))
-        except Exception as bug:  # noqa: BLE001  # who listens must not change what failed
-            internal(bug)
+        await self._failed(failure)
 
     def _tell(self, name: str, request: ModelRequest, **fields: Value) -> None:
         if self._observe is not ignore:

@@ -195,7 +195,8 @@ def _answer(said: types.ElicitResult | None) -> str | None:
     if said is None or said.action != "accept":
         return None
     words = (said.content or {}).get(FIELD)
-    return str(words) if isinstance(words, str | int | float) and str(words).strip() else None
+    is_said = isinstance(words, str | int | float) and not isinstance(words, bool)
+    return str(words) if is_said and str(words).strip() else None
 
 
 def _why_not(said: types.ElicitResult | None) -> str:

@@ -186,7 +186,8 @@ class Telemetry:
 
     def _tidy(self, fact: Fact) -> None:
         """Keep nothing of a call that belongs to no turn, whose end would never come."""
-        if self._turns[fact.turn_id].is_empty:
+        open_turn = self._turns.get(fact.turn_id)
+        if open_turn is not None and open_turn.is_empty:
             del self._turns[fact.turn_id]
 
     def _remember(self, turn_id: str, asked: SpanContext) -> None:

@@ -85,6 +85,17 @@ async def test_facts_tell_of_a_turn_by_sizes_and_ids(catalog):
     ]
 
 
+async def test_pieces_of_text_are_told_only_to_those_who_debug(catalog, caplog):
+    """Issue 6: "Facts: the vocabulary of chit.md section 2"; "sizes not texts"."""
+    facts: list[Fact] = []
+    async with opened(catalog, said("abc"), said("de"), observe=facts.append) as (registry, _):
+        await ask(registry, "a")
+        assert not [fact for fact in facts if fact.name == "output.delta"]
+        with caplog.at_level("DEBUG", logger="eai_mcp"):
+            await ask(registry, "b")
+    assert [fact.fields for fact in facts if fact.name == "output.delta"] == [{"characters": 2}]
+
+
 async def test_the_terminal_is_remembered_until_it_is_dropped(catalog):
     """DESIGN section 4: it remembers its model, prompt, card and pty_session_id."""
     async with opened(catalog, *[said("ok")] * 3) as (registry, _):

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from eai_mcp.calls import ResourcePushed, TextDelta
+from eai_mcp.chat.layers import Layers
 from eai_mcp.errors import Conflict, EaiError, Internal, Refused, TurnOver, Unavailable
 from eai_mcp.messages import Message, TextBlock, ToolResultBlock, ToolUseBlock, assistant, user
 from eai_mcp.middleware import Ask, Failure, Named, Refuse, ToolOutcome, named
@@ -271,6 +272,29 @@ async def test_failures_are_heard_and_go_on_as_they_were(catalog, caplog):
         place="turn", session="default", turn_id=turn_id, request_id="r9", model="plain", error=caught.value
     )
     assert "internal error" in caplog.text
+
+
+async def test_who_takes_too_long_to_hear_of_a_failure_does_not_keep_it_from_others():
+    heard: list[Failure] = []
+
+    class Hangs:
+        async def failed(self, failure):
+            await anyio.sleep_forever()
+
+    class Leaves:
+        async def failed(self, failure):
+            raise SystemExit(3)
+
+    class Hears:
+        async def failed(self, failure):
+            heard.append(failure)
+
+    failure = Failure(
+        place="attempt", session="s", turn_id="t", request_id="", model="m", error=Unavailable("503")
+    )
+    with anyio.fail_after(5):
+        await Layers(named([Hangs(), Leaves(), Hears()]), hearing_s=0.01).hear(failure)
+    assert heard == [failure]
 
 
 async def test_what_is_pushed_is_in_the_result_once_and_told_again(catalog, tmp_path):

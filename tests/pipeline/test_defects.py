@@ -13,6 +13,7 @@ import pytest
 
 from eai_mcp.calls import AttemptFailed, TextDelta
 from eai_mcp.catalog.entries import Breaker
+from eai_mcp.chat.layers import Layers
 from eai_mcp.errors import CallTimeout, CircuitOpen, RateLimited, Rejected, Throttled, TurnOver, Unavailable
 from eai_mcp.messages import user
 from eai_mcp.middleware import named
@@ -346,12 +347,13 @@ async def _():
 async def _():
     seen = []
 
-    async def failed(failure):
-        seen.append((failure.place, failure.attempt))
-        raise ValueError("its own trouble")
+    class Handler:
+        async def failed(self, failure):
+            seen.append((failure.place, failure.attempt))
+            raise ValueError("its own trouble")
 
-    clock, heard = Hasty(), Ears()
-    guarded = guards(clock, failed=failed).guarded(model(), Scripted([DOWN, DOWN, HELLO]))
+    clock, heard, hear = Hasty(), Ears(), Layers(named([Handler()])).hear
+    guarded = guards(clock, failed=hear).guarded(model(), Scripted([DOWN, DOWN, HELLO]))
     assert (await guarded(REQUEST, heard)).attempts == 3
     assert seen == [("attempt", 1), ("attempt", 2)]
     assert heard[:2] == [AttemptFailed("nobody is there")] * 2

@@ -153,10 +153,18 @@ async def test_if_none_answers_the_first_error_goes_up_and_names_the_others():
 
 
 async def test_an_error_that_ends_the_chain_is_told_behind_the_first():
-    calls, fallback = chain(Unavailable("it is down"), MissingKey("no key"), HELLO)
-    with pytest.raises(Unavailable, match="it is down; then 'b': missing_api_key"):
+    calls, fallback = chain(Unavailable("it is down"), Rejected("too odd"), HELLO)
+    with pytest.raises(Unavailable, match="it is down; then 'b': provider_rejected"):
         await fallback(REQUEST, Ears())
     assert calls[2].requests == []
+
+
+@pytest.mark.parametrize("error", [MissingKey("no key"), AuthFailed("revoked")])
+async def test_a_stand_in_without_a_key_is_passed_over(error):
+    _, fallback = chain(Unavailable("it is down"), error, HELLO)
+    response = await fallback(REQUEST, Ears())
+    assert response.message == HELLO.message
+    assert [warning.partition(" did not")[0] for warning in response.warnings] == ["model 'a'", "model 'b'"]
 
 
 async def test_the_error_of_a_model_that_had_begun_to_speak_is_the_one_that_counts():

@@ -28,7 +28,7 @@ from tests.pipeline.asking import BUSY, DOWN, HELLO, REQUEST, Ears, Facts, forev
 from tests.pipeline.clock import Hasty
 
 
-def retry(call, clock=None, *, observe=ignore, failed=None, hook_limit_s=5.0, chance=0.5, **numbers):
+def retry(call, clock=None, *, observe=ignore, failed=None, chance=0.5, **numbers):
     clock = clock or Hasty()
     return Retry(
         call,
@@ -36,7 +36,6 @@ def retry(call, clock=None, *, observe=ignore, failed=None, hook_limit_s=5.0, ch
         numbers=Numbers(**numbers),
         observe=observe,
         failed=failed,
-        hook_limit_s=hook_limit_s,
         clock=clock,
         sleep=clock.sleep,
         chance=lambda: chance,
@@ -221,27 +220,6 @@ async def test_each_failed_attempt_is_shown_to_the_hook():
         Failure(place="attempt", error=BUSY, attempt=1, **ids),
         Failure(place="attempt", error=DOWN, attempt=2, **ids),
     ]
-
-
-@pytest.mark.parametrize("bug", [ValueError("a bug"), SystemExit(3)])
-async def test_a_hook_that_fails_changes_nothing_but_is_logged(bug, caplog):
-    async def failed(failure):
-        raise bug
-
-    response = await retry(Scripted([DOWN, HELLO]), failed=failed)(REQUEST, Ears())
-    assert response.attempts == 2
-    assert "internal error" in caplog.text
-
-
-async def test_a_hook_that_hangs_is_left(caplog):
-    async def failed(failure):
-        await anyio.sleep_forever()
-
-    with anyio.fail_after(5):
-        assert (
-            await retry(Scripted([DOWN, HELLO]), failed=failed, hook_limit_s=0.01)(REQUEST, Ears())
-        ).attempts == 2
-    assert "internal error" in caplog.text
 
 
 @given(st.integers(1, 20), st.floats(0, 3600), st.floats(0, 3600), st.floats(0, 1))

@@ -1,0 +1,178 @@
+"""How turns begin: what is asked for is settled, the session claimed or waited for, and the turn started."""
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from eai_mcp.calls import Call
+from eai_mcp.catalog.entries import Model
+from eai_mcp.chat import addressed, content, ending, names, questions
+from eai_mcp.chat.choose import Chosen
+from eai_mcp.chat.distant import past
+from eai_mcp.chat.ending import Frame
+from eai_mcp.chat.following import Following
+from eai_mcp.chat.heard import Followed, waited_for
+from eai_mcp.chat.keeper import Keeper
+from eai_mcp.chat.layers import Layers
+from eai_mcp.chat.limits import Limits
+from eai_mcp.chat.lines import Lines
+from eai_mcp.chat.turn import Turn
+from eai_mcp.chat.values import Talk
+from eai_mcp.errors import Conflict, SessionBusy
+from eai_mcp.messages import Message
+from eai_mcp.observe import Observer, tell
+from eai_mcp.store import Choices, Claim, Known, Running, SessionRow, Start, Store
+
+MOST_TRIES = 100
+STOPPED_BY_TALK = "stopped: another talk came with if_busy=interrupt"
+REPEATED = "request_id was used before: this is the turn that it began then"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """Begins turns, each in a task of `tasks`.
+
+    `choosing` settles model, prompt and card of a talk in a session that remembers some.
+    """
+
+    store: Store
+    choosing: Callable[[Talk, Choices], Chosen]
+    call_for: Callable[[Model], Call]
+    tasks: TaskGroup
+    limits: Limits
+    observe: Observer
+    layers: Layers
+    keeper: Keeper
+    following: Following
+    lines: Lines = field(default_factory=Lines)
+
+    async def begin(self, space: str, talk: Talk, *, wait_s: float | None) -> Followed:
+        """See `Registry.begin`."""
+        name = names.checked(talk.session)
+        names.check_text("request_id", talk.request_id)
+        content.check_metadata(talk.metadata)
+        message = content.message(talk, longest=self.limits.message_bytes)
+        if talk.request_id is not None:
+            known = await self.store.repeated(space, name, talk.request_id)
+            if known is not None:
+                return await self._again(space, name, known)
+        if talk.if_busy == "error":
+            if self.lines.is_taken((space, name)):
+                raise await self.following.busy(
+                    space, name, f"others wait for session {name!r} already; if_busy=wait joins them"
+                )
+            return await self._claimed(space, name, talk, message)
+        has_waited = self.lines.is_taken((space, name))
+        if talk.if_busy == "interrupt":
+            has_waited |= await self._stop_what_runs(space, name)
+        with anyio.move_on_after(wait_s):
+            return await self._in_line(space, name, talk, message, has_waited=has_waited)
+        why = f"session {name!r} was still busy after {wait_s:g} s of waiting; nothing was sent"
+        raise await self.following.busy(space, name, why)
+
+    async def _in_line(
+        self, space: str, name: str, talk: Talk, message: Message, *, has_waited: bool
+    ) -> Followed:
+        async with self.lines.head((space, name)):
+            while True:
+                try:
+                    with anyio.CancelScope(shield=True):  # the limit is one on waiting, not on beginning
+                        return await self._claimed(space, name, talk, message, may_answer=not has_waited)
+                except SessionBusy:
+                    await self._until_idle(space, name)
+                    has_waited = True
+
+    async def _until_idle(self, space: str, name: str) -> None:
+        turn = await self.following.what_runs(space, name)
+        if turn is not None:
+            with waited_for(turn):
+                await turn.done.wait()
+
+    async def _stop_what_runs(self, space: str, name: str) -> bool:
+        """Whether something ran."""
+        turn = await self.following.what_runs(space, name)
+        if turn is not None:
+            await self.following.ask_to_stop(space, turn, STOPPED_BY_TALK)
+        return turn is not None
+
+    async def _again(self, space: str, name: str, known: Known) -> Followed:
+        turn = self.keeper.turn((space, name))
+        if turn and turn.claim.turn_id == known.turn_id:
+            return turn
+        found = await self.store.find(space, name, known.turn_id)
+        if isinstance(found, Running):
+            return self.following.followed(space, name, found)
+        return past(name, *found, REPEATED)
+
+    async def _claimed(
+        self, space: str, name: str, talk: Talk, message: Message, *, may_answer: bool = True
+    ) -> Followed:
+        """Begin the turn on the session as it is; if it changes meanwhile, decide again."""
+        await self.keeper.save((space, name))
+        for _ in range(MOST_TRIES):
+            row = await self.store.row(space, name)
+            if row and row.question and not row.running and not may_answer:
+                raise questions.unforeseen(row.name, row.question)
+            addressed.check(name, row.question if row else None, talk.answers)
+            if row and row.question and not row.running and questions.is_expired(row.question):
+                with suppress(Conflict):  # others who came too late were faster
+                    await questions.withdraw(self.store, space, row, row.question)
+                raise questions.too_late(row.name, row.question)
+            try:
+                return await self._begun(space, name, talk, message, row)
+            except Conflict as error:
+                conflict = error
+        raise conflict
+
+    async def _begun(
+        self, space: str, name: str, talk: Talk, message: Message, row: SessionRow | None
+    ) -> Followed:
+        self.limits.check(row)
+        chosen = self.choosing(talk, row.choices if row else Choices())
+        call = self.call_for(chosen.model)
+        question = questions.readable(name, row.question) if row and row.question else None
+        turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"
+        samplers = questions.samplers(question, talk.samplers) if question else talk.samplers
+        metadata = questions.metadata(question, talk.metadata) if question else talk.metadata
+        frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=metadata)
+        start = Start(
+            turn_id=turn_id,
+            message=questions.answer(question, message) if question else message,
+            report=ending.report_if_cut_off(frame.result()),
+            request_id=talk.request_id,
+            expect=row.version if row else 0,
+        )
+        with anyio.CancelScope(shield=True):  # a claim without a turn would keep the session busy
+            claim = await self.store.claim(space, name, start)
+            if isinstance(claim, Known):
+                return await self._again(space, name, claim)
+            if row is None:
+                tell(self.observe, "session.opened", session=name)
+            turn = Turn(
+                claim=claim,
+                said=message,
+                chosen=chosen,
+                call=call,
+                limit_s=chosen.limit_s or self.limits.turn_s,
+                samplers=samplers,
+                metadata=metadata,
+                request_id=talk.request_id or "",
+                question=question,
+                question_limit_s=self.limits.question_s,
+                layers=self.layers,
+                observe=self.observe,
+            )
+            self.keeper.add(turn)
+            self.tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
+        return turn
+
+    async def _run(self, turn: Turn) -> None:
+        try:
+            await turn.run(self.store)
+        finally:
+            self.keeper.remove(turn)
+        await turn.tell_failure()
