@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -9,6 +10,10 @@ from hypothesis import settings
 from eai_mcp.catalog.catalog import Catalog
 
 os.environ["EAI_MCP_STORE"] = "memory:"  # no test may touch the sessions of whoever runs it
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell that runs us aside has us ignore Ctrl-C, and all we start with us; the tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
