@@ -1,9 +1,11 @@
 """One round of a turn: an input or an answer, through the middleware to the model and its tools."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import anyio
 import anyio.lowlevel
 
 from eai_mcp.calls import Call, ModelRequest, ModelResponse, Samplers
@@ -19,6 +21,7 @@ from eai_mcp.messages import (
     ImageBlock,
     Message,
     TextBlock,
+    ToolResultBlock,
     ToolUseBlock,
     Usage,
     assistant,
@@ -160,13 +163,34 @@ class Round:
         self, store: Store, uses: Sequence[ToolUseBlock], question: Question, answer: Message
     ) -> Message | Ask:
         """The results of a step whose tools had to wait for an answer, or what has to be asked once more."""
-        done = await self.tools.again(uses, question, answer)
+        done: list[Done] = []
+        try:
+            await self.tools.again(uses, question, answer, done)
+        except BaseException:
+            await self._keep_what_ran(store, uses, questions.results(question), done)
+            raise
         if another := self.tools.question(done, self.samplers):
             return self._asks(_Asking(another, replaces=True), done)
         message = results_of(done)
         await store.amend(self.known.claim, message, is_step=True)
         self.known = replace(self.known, has_steps=True)
         return message
+
+    async def _keep_what_ran(
+        self,
+        store: Store,
+        uses: Sequence[ToolUseBlock],
+        before: Sequence[ToolResultBlock | None],
+        done: Sequence[Done],
+    ) -> None:
+        """Keep a step that broke off, if some tool has run with the answer: else it would run again."""
+        ran = [one for one, had_run in zip(done, before, strict=False) if not had_run]
+        results = broken_off(uses, done) if broken_off(uses, ran) else None
+        if results is None:
+            return
+        with anyio.CancelScope(shield=True), suppress(EaiError):  # the error that it broke off with is told
+            await store.amend(self.known.claim, results, is_step=True)
+            self.known = replace(self.known, has_steps=True)
 
     def _request(self, history: Sequence[Message], message: Message, deadline: float) -> ModelRequest:
         return ModelRequest(
@@ -197,7 +221,8 @@ class Round:
             try:
                 await self.tools.step(uses, self.known.chosen.card, done)
             except BaseException:
-                self.known = replace(self.known, broken_off=broken_off(response.message, done))
+                results = broken_off(uses, done)
+                self.known = replace(self.known, broken_off=(response.message, results) if results else ())
                 raise
             if question := self.tools.question(done, self.samplers):
                 return self._asks(_Asking(question, (response.message,), response.stop), done)

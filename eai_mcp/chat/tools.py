@@ -45,13 +45,13 @@ class Tools:
             one = await self._run(use, None)
             done.append(questions.not_asked(use) if asked and isinstance(one, Wanted) else one)
 
-    async def again(self, uses: Sequence[ToolUseBlock], question: Question, answer: Message) -> list[Done]:
-        """What the tools came to of a step that had to wait for an answer; those that had run keep theirs."""
+    async def again(
+        self, uses: Sequence[ToolUseBlock], question: Question, answer: Message, done: list[Done]
+    ) -> None:
+        """Add to `done` what came of a step that had to wait for an answer; who had run keeps its result."""
         asked = questions.asked_tools(question, answer)
-        done: list[Done] = []
         for at, (use, before) in enumerate(zip(uses, questions.results(question), strict=True)):
             done.append(before or await self._run(use, asked[at]))
-        return done
 
     def question(self, done: Sequence[Done], samplers: Samplers) -> Question | None:
         """What has to be asked before the turn can go on."""
@@ -108,12 +108,10 @@ def results_of(done: Sequence[Done]) -> Message:
     return Message("user", tuple(one for one in done if isinstance(one, ToolResultBlock)))
 
 
-def broken_off(step: Message, done: Sequence[Done]) -> tuple[Message, ...]:
-    """A step that broke off, with the results in `done` and failed ones for the others; () without any."""
+def broken_off(uses: Sequence[ToolUseBlock], done: Sequence[Done]) -> Message | None:
+    """The results of a step that broke off, failed ones for those not in `done`; None without any."""
     results = {one.tool_use_id: one for one in done if isinstance(one, ToolResultBlock)}
-    if not results:
-        return ()
-    return step, results_of([results.get(use.id, _interrupted(use)) for use in uses_in(step)])
+    return results_of([results.get(use.id, _interrupted(use)) for use in uses]) if results else None
 
 
 def _interrupted(use: ToolUseBlock) -> ToolResultBlock:

@@ -6,7 +6,7 @@ import pytest
 from eai_mcp.calls import TextDelta
 from eai_mcp.errors import EaiError, Internal
 from eai_mcp.messages import INTERRUPTED, Message, TextBlock, ToolUseBlock, user
-from eai_mcp.middleware import ToolOutcome
+from eai_mcp.middleware import Ask, ToolOutcome
 from tests.chat.layering import RoundTool, layers
 from tests.chat.taking import ask, asks, begin, history, opened, outcome, result, uses
 from tests.fakes import said
@@ -88,3 +88,48 @@ async def test_a_step_of_which_nothing_was_done_leaves_no_trace(catalog):
         with pytest.raises(Internal):
             await ask(registry, "go")
         assert await history(registry) == []
+
+
+@pytest.mark.parametrize("how", ["fails", "is interrupted"])
+async def test_a_tool_that_ran_with_the_answer_does_not_run_again(catalog, how):
+    """Issue 6: a failed resume keeps the question, unless something was done with the answer."""
+    breaks, ran = Breaks(ValueError("oops") if how == "fails" else None), []
+
+    async def asks_first(run, go_on):
+        if run.answer is None:
+            return Ask("sure?")
+        ran.append(run.name)
+        return await breaks(run, go_on)
+
+    async with opened(catalog, step, said("ok"), layers=layers(RoundTool(asks_first))) as (registry, _):
+        await ask(registry, "go")
+        if how == "fails":
+            with pytest.raises(Internal) as caught:
+                await ask(registry, "approve")
+            assert "still open" not in caught.value.message
+        else:
+            await begin(registry, "approve")
+            await breaks.reached.wait()
+            assert (await registry.interrupt("", "default")).status == "interrupted"
+        assert await history(registry) == [user("go"), *KEPT]
+        assert (await registry.session("", "default")).question is None
+        assert (await ask(registry, "next")).reply == "ok"
+    assert ran == ["rm", "mv"]
+
+
+async def test_an_answer_with_which_nothing_was_done_can_be_given_again(catalog):
+    failed: list[str] = []
+
+    async def fails_once(run, go_on):
+        if run.answer is None:
+            return Ask("sure?")
+        if not failed:
+            failed.append(run.name)
+            raise ValueError("oops")
+        return ToolOutcome((TextBlock("done"),))
+
+    async with opened(catalog, step, said("ok"), layers=layers(RoundTool(fails_once))) as (registry, _):
+        await ask(registry, "go")
+        with pytest.raises(Internal):
+            await ask(registry, "approve")
+        assert (await ask(registry, "approve")).reply == "ok"
