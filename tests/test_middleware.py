@@ -54,7 +54,6 @@ def test_the_readmes_numbers_are_those_that_hold_where_nothing_is_said():
         attempts=3,
         backoff_first_s=0.5,
         backoff_longest_s=20.0,
-        attempt_timeout_s=600.0,
         breaker=Breaker(failures=5, recovery_s=30.0),
     )
     assert (faults, settled(read, Reliability())) == ([], Numbers())

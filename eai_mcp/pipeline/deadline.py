@@ -1,5 +1,6 @@
 """A limit for one attempt, and the end of what it may say."""
 
+import math
 from dataclasses import replace
 
 import anyio
@@ -13,13 +14,15 @@ GRACE_S = 0.1
 
 
 class Deadline:
-    """Ends an attempt after `limit_s` seconds, or at the turn's deadline if that is earlier.
+    """Ends an attempt after `limit_s` seconds (None: no limit), or at the turn's deadline if that is earlier.
 
     What is inside sees that limit as the request's deadline. A lone CallError out of a task group in there
     comes out by itself, since guards tell errors apart by their class. An adapter cannot end the process.
     """
 
-    def __init__(self, call: Call, model: str, *, limit_s: float, clock: Clock = anyio.current_time) -> None:
+    def __init__(
+        self, call: Call, model: str, *, limit_s: float | None, clock: Clock = anyio.current_time
+    ) -> None:
         self._call = call
         self._model = model
         self._limit_s = limit_s
@@ -27,7 +30,7 @@ class Deadline:
 
     async def __call__(self, request: ModelRequest, emit: Emit) -> ModelResponse:
         now = self._clock()
-        until, is_turns = now + self._limit_s, False
+        until, is_turns = math.inf if self._limit_s is None else now + self._limit_s, False
         if request.deadline is not None and request.deadline <= until:
             until, is_turns = request.deadline, True
         said = _Said(emit)
@@ -35,7 +38,8 @@ class Deadline:
             if until > now:
                 # The scope counts in anyio's time, whatever clock the deadline is told in.
                 with anyio.CancelScope(deadline=anyio.current_time() + until - now + GRACE_S):
-                    return await self._call(replace(request, deadline=until), said)
+                    limit = None if until == math.inf else until
+                    return await self._call(replace(request, deadline=limit), said)
         except (BaseExceptionGroup, SystemExit) as raised:
             match sole(raised):
                 case CallError() as error:

@@ -14,7 +14,7 @@ import pytest
 
 from eai_mcp.calls import Samplers, unheard
 from eai_mcp.catalog.catalog import Catalog, shipped
-from eai_mcp.catalog.entries import Model, Reliability
+from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import Unavailable
 from eai_mcp.messages import assistant
 from eai_mcp.providers import BUILT_IN, Parts, adapter
@@ -66,7 +66,6 @@ def test_the_default_model_needs_no_key(ours):
         context_window=8192,
         samplers=Samplers(temperature=0.0, max_tokens=256),
         context_policy="drop_oldest",
-        reliability=Reliability(attempt_timeout_s=1800.0),
     )
     assert "tiny" in local.description
 

@@ -39,8 +39,16 @@ async def test_a_call_that_succeeds_at_once_passes_every_guard_unchanged():
     guarded = guards(clock, observe=facts).guarded(model(rate=1, concurrency=1), call)
     assert await guarded(REQUEST, heard) is HELLO
     assert (heard, clock.waits) == ([TextDelta("Hello")], [])
-    assert call.requests == [replace(REQUEST, deadline=clock.now + 600)]
+    assert call.requests == [REQUEST]
     assert facts.names == ["provider.attempt", "provider.answered"]
+
+
+async def test_an_attempt_has_its_own_limit_or_what_the_turn_has_left():
+    for own, left, expected in ((7, None, 7), (7, 5, 5), (None, 5, 5), (None, None, None)):
+        clock, call = Hasty(), Scripted([HELLO])
+        given = REQUEST if left is None else replace(REQUEST, deadline=clock.now + left)
+        await guards(clock).guarded(model(attempt_timeout_s=own), call)(given, Ears())
+        assert call.requests[0].deadline == (None if expected is None else clock.now + expected)
 
 
 async def test_retry_stands_outside_the_breaker_which_counts_every_attempt():
