@@ -1,11 +1,12 @@
 """How many calls may be under way at once."""
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
 
-from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse
+from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse, Preparing
 from eai_mcp.errors import Throttled
 from eai_mcp.pipeline.hearing import Clock, left_s
 
@@ -40,13 +41,17 @@ class Slots:
         self.under_way -= 1
         self._let_in()
 
-    async def wait(self, most: int, wait_s: float) -> bool:
-        """Be under way once it is one's turn; False if that took longer than `wait_s` seconds."""
+    async def wait(self, most: int, wait_s: float, *, told: Callable[[], Awaitable[None]]) -> bool:
+        """Be under way once it is one's turn; False if that took longer than `wait_s` seconds.
+
+        `told` says so while one stands in the queue: a listener that is slow costs nobody their place.
+        """
         waiter = _Waiter(most)
         self.queue.append(waiter)
         entered = False
         try:
             with anyio.move_on_after(wait_s):
+                await told()
                 await waiter.woken.wait()
             entered = waiter.is_in
         finally:
@@ -93,17 +98,23 @@ class Capacity:
         self._clock = clock
 
     async def __call__(self, request: ModelRequest, emit: Emit) -> ModelResponse:
-        if not self._slots.take(self._most):
-            await self._wait(request)
+        has_waited = not self._slots.take(self._most)
+        if has_waited:
+            await self._wait(request, emit)
         try:
+            if has_waited:
+                await emit(Preparing(f"asking model {self._model!r}"))
             return await self._call(request, emit)
         finally:
             self._slots.give_back()
 
-    async def _wait(self, request: ModelRequest) -> None:
+    async def _wait(self, request: ModelRequest, emit: Emit) -> None:
+        async def told() -> None:
+            await emit(Preparing(f"waiting for a free slot of model {self._model!r}"))
+
         most = self._most or 1  # without a limit nobody comes here
         wait_s = min(self._longest_wait_s, max(left_s(request, self._clock()), 0.0))
-        if not await self._slots.wait(most, wait_s):
+        if not await self._slots.wait(most, wait_s, told=told):
             raise Throttled(
                 f"model {self._model!r} was not asked: its limit of {most} calls at once is used up, "
                 f"and none ended within {round(wait_s, 2):g} s; try again later, or raise concurrency",

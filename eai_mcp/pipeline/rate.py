@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse
+from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse, Preparing
 from eai_mcp.errors import Throttled
 from eai_mcp.observe import Observer, ignore
 from eai_mcp.pipeline.hearing import Clock, left_s
@@ -80,14 +80,14 @@ class RateLimit:
     async def __call__(self, request: ModelRequest, emit: Emit) -> ModelResponse:
         bucket, now = self._bucket, self._clock()
         if bucket.waiting or not bucket.take(now, rate=self._rate, burst=self._burst):
-            await self._wait(request, now)
+            await self._wait(request, emit, now)
         try:
             return await self._call(request, emit)
         except Throttled:  # further in: the provider was not asked
             bucket.give_back()
             raise
 
-    async def _wait(self, request: ModelRequest, now: float) -> None:
+    async def _wait(self, request: ModelRequest, emit: Emit, now: float) -> None:
         level = self._bucket.level(now, rate=self._rate, burst=self._burst)
         wait_s = (self._bucket.waiting + 1 - level) / self._rate
         longest_s = min(self._longest_wait_s, left_s(request, now))
@@ -95,17 +95,19 @@ class RateLimit:
             raise self._refusal(request, wait_s)
         # The estimate fails where another model file asks less of the same endpoint; the limit holds anyway.
         with anyio.move_on_after(longest_s) as limit:
-            await self._token()
+            await self._token(emit)
         if limit.cancelled_caught:
             raise self._refusal(request, wait_s)
         tell_of(
             self._observe, request, "rate.waited", model=self._model, seconds=round(self._clock() - now, 6)
         )
+        await emit(Preparing(f"asking model {self._model!r}"))
 
-    async def _token(self) -> None:
+    async def _token(self, emit: Emit) -> None:
         bucket = self._bucket
         bucket.waiting += 1
         try:
+            await emit(Preparing(f"waiting for the rate limit of model {self._model!r}"))
             async with bucket.head:
                 while not bucket.take(self._clock(), rate=self._rate, burst=self._burst):
                     level = bucket.level(self._clock(), rate=self._rate, burst=self._burst)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from eai_mcp.calls import Preparing
 from eai_mcp.errors import Throttled
 from eai_mcp.pipeline.capacity import Capacity, Slots
 from tests.fakes import Scripted
@@ -123,6 +124,48 @@ async def test_a_limit_that_was_raised_meanwhile_holds_for_those_who_come_with_i
             assert (slots.under_way, len(slots.queue)) == (1, 2)
             gate.let_go.set()
     assert (slots, gate.calls) == (Slots(), 3)
+
+
+async def test_who_waits_for_a_slot_hears_of_it_and_of_the_end_of_the_wait():
+    slots, gate, first, second = Slots(), Gate(), Ears(), Ears()
+    capacity = Capacity(gate, "a", slots, most=1)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(capacity, REQUEST, first)
+            await settle()
+            tasks.start_soon(capacity, REQUEST, second)
+            await settle()
+            assert second == [Preparing("waiting for a free slot of model 'a'")]
+            gate.let_go.set()
+    assert first == []
+    assert second[1:] == [Preparing("asking model 'a'")]
+
+
+@pytest.mark.parametrize("word", ["waiting", "asking"])
+async def test_a_listener_that_fails_while_one_waits_costs_no_slot(word):
+    slots = Slots(under_way=1)
+
+    async def deaf(event):
+        if event.text.startswith(word):
+            raise DOWN
+        slots.give_back()
+
+    with anyio.fail_after(5), pytest.raises(type(DOWN)):
+        await Capacity(Scripted([HELLO]), "a", slots, most=1)(REQUEST, deaf)
+    assert slots == Slots(under_way=1 if word == "waiting" else 0)
+
+
+async def test_a_slot_that_comes_free_while_one_is_told_to_wait_is_taken():
+    slots = Slots(under_way=1)
+
+    async def slow(event):
+        if slots.queue:
+            slots.give_back()
+            await settle()
+
+    with anyio.fail_after(5):
+        assert await Capacity(Scripted([HELLO]), "a", slots, most=1)(REQUEST, slow) == HELLO
+    assert slots == Slots()
 
 
 async def cancel_soon(scope):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eai_mcp.calls import Preparing, TextDelta
 from eai_mcp.errors import Throttled
 from eai_mcp.pipeline.rate import Bucket, RateLimit
 from tests.fakes import Scripted
@@ -105,6 +106,18 @@ async def test_a_call_that_found_no_slot_gives_its_token_back():
     with pytest.raises(Throttled):
         await limit(Scripted([Throttled("no slot")]), bucket, clock)(REQUEST, Ears())
     assert bucket.level(clock.now, rate=5, burst=2) == 2
+
+
+async def test_who_waits_for_a_token_hears_of_it_and_of_the_end_of_the_wait():
+    clock, ears = Clock(), Ears()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            bucket = Bucket(tokens=0, at=clock.now)
+            tasks.start_soon(limit(Scripted([HELLO]), bucket, clock), REQUEST, ears)
+            await settle()
+            assert ears == [Preparing("waiting for the rate limit of model 'a'")]
+            await clock.advance(1)
+    assert ears[1:] == [Preparing("asking model 'a'"), TextDelta("Hello")]
 
 
 async def test_nothing_is_told_of_a_call_that_did_not_wait():
