@@ -1,7 +1,8 @@
 """Facts: records of what happened inside, and the one hook that hears them.
 
-Facts hold ids, names and sizes, never what was said. Those of one turn come in this order; `…` marks what may
-repeat, and each carries the session, the turn and the caller's request:
+Facts hold ids, names and sizes, and what the caller gave as `metadata`, never what was said. Those of one
+turn come in this order; `…` marks what may repeat, and each carries the session, the turn and the caller's
+request:
 
     session.opened
     session.closed

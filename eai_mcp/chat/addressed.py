@@ -11,7 +11,7 @@ def check(session: str, question: Question | None, answers: Answers | None) -> N
     Raises:
         Conflict: It was answered or dropped, or another one is asked.
     """
-    if answers is None or (question is not None and _to(question) == answers):
+    if answers is None or is_open(question, answers):
         return
     raise Conflict(
         f"the question of turn {answers.turn_id} in session {session!r} is not open any more: it was"
@@ -20,6 +20,11 @@ def check(session: str, question: Question | None, answers: Answers | None) -> N
         chat_session=session,
         turn_id=answers.turn_id,
     )
+
+
+def is_open(question: Question | None, answers: Answers) -> bool:
+    """Whether the question that waits is the one that is meant."""
+    return question is not None and _to(question) == answers
 
 
 def _to(question: Question) -> Answers:

@@ -142,7 +142,7 @@ class Beginning:
         start = Start(
             turn_id=turn_id,
             message=questions.answer(question, message) if question else message,
-            report=ending.report_if_cut_off(frame.result()),
+            report=ending.report_if_cut_off(frame.result(), is_resumed=question is not None),
             request_id=talk.request_id,
             expect=row.version if row else 0,
         )

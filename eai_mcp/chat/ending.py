@@ -21,6 +21,7 @@ from eai_mcp.store import Claim, Outcome, Question, Running, Settlement
 EMPTY = "the model's reply was empty"
 STILL_OPEN = " (the question is still open: talk again to answer it, or interrupt to drop it)"
 CUT_OFF = "cut off: its server ended, or did not answer for too long; what was saved of it is kept"
+RESUMED = f"{CUT_OFF}; if nothing came of the answer, the question is still open: talk again to answer it"
 Ending: TypeAlias = TurnResult | EaiError
 _TOLD_ANYWAY = ("chat_session", "turn_id", "partial")
 _IN_THE_JOURNAL = ("reply", "session", "turn_id")
@@ -160,9 +161,10 @@ def unsaved(claim: Claim, error: EaiError, ended: Ended) -> Ended:
     return Ended(error, Settlement(outcome=outcome, kept=False, usage=ended.settlement.usage))
 
 
-def report_if_cut_off(result: TurnResult) -> JsonObject:
+def report_if_cut_off(result: TurnResult, *, is_resumed: bool) -> JsonObject:
     """What is told of a turn whose process died."""
-    return _told(replace(result, status="interrupted", stop_reason="cut_off", warnings=(CUT_OFF,)))
+    warnings = (RESUMED if is_resumed else CUT_OFF,)
+    return _told(replace(result, status="interrupted", stop_reason="cut_off", warnings=warnings))
 
 
 def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:

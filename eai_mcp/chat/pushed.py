@@ -54,6 +54,11 @@ def check(resource: ResourcePushed, before: Mapping[str, ResourcePushed]) -> Non
         )
 
 
+def address(resource: ResourcePushed) -> str:
+    """Its uri as facts tell of it; one that is the content itself is cut to its scheme."""
+    return "data:" if resource.uri[:5].lower() == "data:" else resource.uri
+
+
 def told(resource: ResourcePushed) -> JsonObject:
     """It as JSON; bytes as base64."""
     payload = resource.payload

@@ -1,6 +1,7 @@
 """The tools that the chat model asks for: each run through the middleware, each with a result."""
 
 import copy
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from eai_mcp.messages import INTERRUPTED, Message, TextBlock, ToolResultBlock, T
 from eai_mcp.middleware import Ask, Refuse, ToolDone, ToolOutcome, ToolRun
 from eai_mcp.observe import Observer, Value, tell
 from eai_mcp.store import Claim, Question
+
+# Models make names up, with whole sentences in them; facts and metrics must hold neither.
+_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+NO_NAME = "(no name)"
 
 Done: TypeAlias = ToolResultBlock | Wanted | ToolUseBlock
 """What a tool came to: its result, what has to be asked before it may run, or the model's own question."""
@@ -65,7 +70,8 @@ class Tools:
         return questions.of_tools(self.claim.turn_id, finished, wanted, samplers)
 
     async def _run(self, use: ToolUseBlock, asked: Asked | None) -> ToolResultBlock | Wanted:
-        self._tell("tool.started", name=use.name)
+        name = use.name if _NAME.fullmatch(use.name) else NO_NAME
+        self._tell("tool.started", name=name)
         begun, asker, failed = time.monotonic(), Asker(), True
         run = ToolRun(
             session=self.claim.name,
@@ -78,7 +84,7 @@ class Tools:
             done = await self.layers.tool(run, _unknown, asker=asker, asked=asked)
             failed = not isinstance(done, ToolOutcome) or done.failed
         finally:
-            self._tell("tool.completed", name=use.name, seconds=time.monotonic() - begun, failed=failed)
+            self._tell("tool.completed", name=name, seconds=time.monotonic() - begun, failed=failed)
         match done:
             case ToolOutcome(content=content):
                 return ToolResultBlock(use.id, content, failed=done.failed)

@@ -215,7 +215,8 @@ class Turn:
         return told
 
     def _tell_of_push(self, resource: ResourcePushed) -> None:
-        self._tell("resource.pushed", kind=resource.kind, uri=resource.uri, bytes=pushed.size(resource))
+        uri, size = pushed.address(resource), pushed.size(resource)
+        self._tell("resource.pushed", kind=resource.kind, uri=uri, bytes=size)
 
     def _tell_of_text(self, characters: int) -> None:
         self._tell("output.delta", characters=characters)

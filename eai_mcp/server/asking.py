@@ -122,10 +122,11 @@ class Asking:
             with anyio.move_on_after(limit_s):
                 said, late = await someone.asked(_form(result)), False
             if late:
-                return _open(result, f"the person at the client did not answer within {limit_s:g} s")
+                why_not = f"the person at the client did not answer within {limit_s:g} s"
+                return await self._left_open(space, result, why_not)
             answer = _answer(said)
             if answer is None:
-                return _open(result, _why_not(said))
+                return await self._left_open(space, result, _why_not(said))
             asked, spent = Answers(turn_id=result.turn_id, asked_in=result.asked_in), result.usage
             result = _behind(spent, await self._answered(space, result.session, asked, answer, follow))
         return result
@@ -148,16 +149,25 @@ class Asking:
             return await self.settled(space, result, someone, follow, until=until, first=number + 1)
         result = await self._registry.reply(await self._registry.find(space, session, turn_id), 0)
         if late:
-            return _open(result, f"the person's answer came later than {self._limit_s:g} s, and was not used")
+            why = f"the person's answer came later than {self._limit_s:g} s, and was not used"
+            return await self._left_open(space, result, why)
         if someone.said is None:
             return self._required(result, number)
-        return _open(result, _why_not(someone.said))
+        return await self._left_open(space, result, _why_not(someone.said))
 
     async def _answered(
         self, space: str, session: str, asked: Answers, answer: str, follow: Follow
     ) -> TurnResult:
         talk = Talk(content=answer, session=session, answers=asked)
         return await follow(await self._registry.begin(space, talk))
+
+    async def _left_open(self, space: str, result: TurnResult, why: str) -> TurnResult:
+        """The result with why nobody answered, or how the turn stands where somebody else did meanwhile."""
+        row = await self._registry.session(space, result.session)
+        asked = Answers(turn_id=result.turn_id, asked_in=result.asked_in)
+        if row.running is None and addressed.is_open(row.question, asked):
+            return _open(result, why)
+        return await self._registry.reply(await self._registry.find(space, result.session, result.turn_id), 0)
 
     def _required(self, result: TurnResult, number: int) -> types.InputRequiredResult:
         state = {

@@ -3,7 +3,7 @@
 import pytest
 
 from eai_mcp.calls import Samplers
-from eai_mcp.chat.ending import CUT_OFF
+from eai_mcp.chat.ending import RESUMED
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.questions import ASK_USER, NAME, ONE_AT_A_TIME, WITHDRAWN, WITHOUT_TEXT
 from eai_mcp.errors import LimitExceeded, NoTask, Unavailable
@@ -201,7 +201,7 @@ async def test_an_answer_whose_process_died_leaves_the_question_open(catalog, tm
         async with process(catalog, path, said("red it is")) as (there, call):
             await dying.aclose()
             cut = await outcome(there)
-            assert (cut.status, cut.stop_reason, cut.warnings) == ("interrupted", "cut_off", (CUT_OFF,))
+            assert (cut.status, cut.stop_reason, cut.warnings) == ("interrupted", "cut_off", (RESUMED,))
             assert (await registry_row(there)).question is not None
             done = await ask(there, "red")
             assert (done.reply, done.turn_id) == ("red it is", asked.turn_id)
