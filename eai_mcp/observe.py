@@ -168,13 +168,6 @@ def logged(fact: Fact) -> None:
         _log.log(level, "%s", shown, extra={"fact": fact})
 
 
-def logged_as_json(fact: Fact) -> None:
-    """The observer that writes each fact to the log as one JSON object, whatever the log's own format."""
-    level = _level(fact)
-    if _log.isEnabledFor(level):
-        _log.log(level, "%s", json.dumps(as_object(fact), default=str), extra={"fact": fact})
-
-
 def as_object(fact: Fact) -> dict[str, Value]:
     """The fact as a JSON object, with its time as ISO 8601 has it; empty ids are left out."""
     shown: dict[str, Value] = {

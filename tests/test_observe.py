@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eai_mcp.observe import Fact, Observers, as_object, ignore, logged, logged_as_json, tell
+from eai_mcp.cli.logs import JsonLines
+from eai_mcp.observe import Fact, Observers, as_object, ignore, logged, tell
 
 
 class Lines(logging.Handler):
@@ -161,8 +162,8 @@ def test_a_fact_is_one_line_of_names_and_values(log):
 
 def test_a_fact_is_one_object_of_json(log):
     """Issue 6: JSON or plain log on stderr."""
-    logged_as_json(TURN)
-    assert json.loads(log.lines[0]) == {
+    logged(TURN)
+    assert json.loads(JsonLines().format(log.records[0])) == {
         "at": "1970-01-01T00:00:01.500000+00:00",
         "seq": 3,
         "fact": "turn.completed",
@@ -175,8 +176,7 @@ def test_a_fact_is_one_object_of_json(log):
 
 
 def test_what_comes_with_every_word_is_for_debugging_alone(log):
-    for sink in (logged, logged_as_json):
-        sink(Fact("output.delta", fields={"characters": 3}))
+    logged(Fact("output.delta", fields={"characters": 3}))
     assert log.lines == []
     logging.getLogger("eai_mcp").setLevel(logging.DEBUG)
     logged(Fact("output.delta", fields={"characters": 3}))
@@ -205,11 +205,10 @@ def test_no_name_and_no_value_can_forge_a_line_or_another_value(session, key, va
     logger.setLevel(logging.INFO)
     try:
         logged(fact)
-        logged_as_json(fact)
     finally:
         logger.removeHandler(lines)
         logger.setLevel(before)
-    plain, as_json = lines.lines
+    plain, as_json = lines.lines[0], JsonLines().format(lines.records[0])
     assert plain.isprintable()
     assert plain.split(" ")[1:3] == ["seq=1", "fact=turn.started"]
     assert as_json.isprintable()
