@@ -198,6 +198,14 @@ async def test_a_turn_that_is_interrupted_is_a_span_too(house, collector):
     assert "So far" not in str(collector.spans)
 
 
+async def end(wire, way):
+    if way == "SIGTERM":
+        wire.process.send_signal(signal.SIGTERM)
+        await wire.process.wait()
+    else:
+        await wire.leave()
+
+
 @pytest.mark.parametrize("way", ["end of input", "SIGTERM"])
 async def test_what_was_not_sent_yet_is_sent_at_the_end_whichever_way_it_comes(house, collector, way):
     """Issue 6: "an OpenTelemetry ... exporter sees one span a turn ... also for a cancelled turn"."""
@@ -207,11 +215,7 @@ async def test_what_was_not_sent_yet_is_sent_at_the_end_whichever_way_it_comes(h
         await heard(wire, "work")
         assert collector.named("talk") == []
         with anyio.fail_after(ENDS_WITHIN_S):
-            if way == "SIGTERM":
-                wire.process.send_signal(signal.SIGTERM)
-                await wire.process.wait()
-            else:
-                await wire.leave()
+            await end(wire, way)
     assert wire.process.returncode == 0
     first, second = map(attributes, collector.named("talk"))
     assert (first["eai.status"], first["gen_ai.conversation.id"]) == ("completed", "default")
@@ -237,11 +241,7 @@ async def test_a_collector_that_is_silent_or_dead_holds_nobody_up_and_says_nothi
         await heard(wire, "work")
         begun_at = anyio.current_time()
         with anyio.fail_after(ENDS_WITHIN_S):
-            if way == "SIGTERM":
-                wire.process.send_signal(signal.SIGTERM)
-                await wire.process.wait()
-            else:
-                await wire.leave()
+            await end(wire, way)
         took = anyio.current_time() - begun_at
     print(f"{fault}, {way}: {took:.2f} s", wire.errors)
     record_property("seconds", took)
