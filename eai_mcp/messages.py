@@ -183,6 +183,11 @@ _COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 INTERRUPTED = "interrupted before it was finished"
 
 
+def failed_result(use: str, reason: str) -> ToolResultBlock:
+    """The result of a tool use, by its id, that came to nothing."""
+    return ToolResultBlock(use, (TextBlock(reason),), failed=True)
+
+
 def closing(messages: Sequence[Message], reason: str = INTERRUPTED) -> tuple[Message, ...]:
     """What must follow `messages` so that each tool use in them has its result: a failed one, or nothing.
 
@@ -191,7 +196,7 @@ def closing(messages: Sequence[Message], reason: str = INTERRUPTED) -> tuple[Mes
     if not messages or messages[-1].role != "assistant":
         return ()
     uses = [block.id for block in messages[-1].content if isinstance(block, ToolUseBlock)]
-    results = tuple(ToolResultBlock(use, (TextBlock(reason),), failed=True) for use in uses)
+    results = tuple(failed_result(use, reason) for use in uses)
     return (Message("user", results),) if results else ()
 
 

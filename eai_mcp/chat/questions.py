@@ -245,7 +245,7 @@ def resources(question: Question) -> dict[str, ResourcePushed]:
 
 def not_asked(use: ToolUseBlock) -> ToolResultBlock:
     """The result of a question beside another one, or of a tool that would have to ask beside one."""
-    return ToolResultBlock(use.id, (TextBlock(ONE_AT_A_TIME),), failed=True)
+    return messages.failed_result(use.id, ONE_AT_A_TIME)
 
 
 def _report(question: Question) -> JsonObject:

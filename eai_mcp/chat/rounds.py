@@ -152,11 +152,11 @@ class Round:
         if self.question is not None:
             *before, _ = await store.said(claim)
             history += before
-        if self.question is not None and questions.kind(self.question) == "tools":
-            step = await self._finished(store, uses_in(history[-1]), self.question, given.message)
-            if isinstance(step, Ask):
-                return step
-            message = step
+            if questions.kind(self.question) == "tools":
+                step = await self._finished(store, uses_in(before[-1]), self.question, given.message)
+                if isinstance(step, Ask):
+                    return step
+                message = step
         return await self._steps(self._request(history, message, deadline), store)
 
     async def _finished(
@@ -184,9 +184,11 @@ class Round:
         done: Sequence[Done],
     ) -> None:
         """Keep a step that broke off, if some tool has run with the answer: else it would run again."""
-        ran = [one for one, had_run in zip(done, before, strict=False) if not had_run]
-        results = broken_off(uses, done) if broken_off(uses, ran) else None
-        if results is None:
+        has_run = any(
+            isinstance(one, ToolResultBlock) and not known for one, known in zip(done, before, strict=False)
+        )
+        results = broken_off(uses, done)
+        if results is None or not has_run:
             return
         with anyio.CancelScope(shield=True), suppress(EaiError):  # the error that it broke off with is told
             await store.amend(self.known.claim, results, is_step=True)

@@ -1,9 +1,8 @@
 """The tools that the chat model asks for: each run through the middleware, each with a result."""
 
-import copy
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,9 +12,15 @@ from eai_mcp.chat import questions
 from eai_mcp.chat.heard import Heard
 from eai_mcp.chat.layers import Asked, Asker, Layers
 from eai_mcp.chat.questions import Wanted
-from eai_mcp.messages import INTERRUPTED, Message, TextBlock, ToolResultBlock, ToolUseBlock
+from eai_mcp.messages import (
+    INTERRUPTED,
+    Message,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    failed_result,
+)
 from eai_mcp.middleware import Ask, Refuse, ToolDone, ToolOutcome, ToolRun
-from eai_mcp.observe import Observer, Value, tell
 from eai_mcp.store import Claim, Question
 
 # Models make names up, with whole sentences in them; facts and metrics must hold neither.
@@ -28,13 +33,12 @@ Done: TypeAlias = ToolResultBlock | Wanted | ToolUseBlock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """Runs what the model of one turn asks for."""
+    """Runs what the model of one turn asks for; `tell` tells facts of that turn."""
 
     claim: Claim
-    request_id: str
     layers: Layers
     heard: Heard
-    observe: Observer
+    tell: Callable[..., None]
 
     async def step(self, uses: Sequence[ToolUseBlock], card: Card | None, done: list[Done]) -> None:
         """Add to `done` what the tools of a step came to, in order.
@@ -71,37 +75,27 @@ class Tools:
 
     async def _run(self, use: ToolUseBlock, asked: Asked | None) -> ToolResultBlock | Wanted:
         name = use.name if _NAME.fullmatch(use.name) else NO_NAME
-        self._tell("tool.started", name=name)
+        self.tell("tool.started", name=name)
         begun, asker, failed = time.monotonic(), Asker(), True
         run = ToolRun(
             session=self.claim.name,
             turn_id=self.claim.turn_id,
             name=use.name,
-            input=copy.deepcopy(use.input),  # what middleware does to it is none of the history's
+            input=use.input,
             emit=self.heard,
         )
         try:
             done = await self.layers.tool(run, _unknown, asker=asker, asked=asked)
             failed = not isinstance(done, ToolOutcome) or done.failed
         finally:
-            self._tell("tool.completed", name=name, seconds=time.monotonic() - begun, failed=failed)
+            self.tell("tool.completed", name=name, seconds=time.monotonic() - begun, failed=failed)
         match done:
             case ToolOutcome(content=content):
                 return ToolResultBlock(use.id, content, failed=done.failed)
             case Refuse(reason=reason):
-                return ToolResultBlock(use.id, (TextBlock(f"refused: {reason}"),), failed=True)
+                return failed_result(use.id, f"refused: {reason}")
             case Ask():
                 return Wanted(use, done, asker.name)
-
-    def _tell(self, fact: str, **fields: Value) -> None:
-        tell(
-            self.observe,
-            fact,
-            session=self.claim.name,
-            turn_id=self.claim.turn_id,
-            request_id=self.request_id,
-            **fields,
-        )
 
 
 def uses_in(message: Message) -> list[ToolUseBlock]:
@@ -117,11 +111,9 @@ def results_of(done: Sequence[Done]) -> Message:
 def broken_off(uses: Sequence[ToolUseBlock], done: Sequence[Done]) -> Message | None:
     """The results of a step that broke off, failed ones for those not in `done`; None without any."""
     results = {one.tool_use_id: one for one in done if isinstance(one, ToolResultBlock)}
-    return results_of([results.get(use.id, _interrupted(use)) for use in uses]) if results else None
-
-
-def _interrupted(use: ToolUseBlock) -> ToolResultBlock:
-    return ToolResultBlock(use.id, (TextBlock(INTERRUPTED),), failed=True)
+    if not results:
+        return None
+    return results_of([results.get(use.id) or failed_result(use.id, INTERRUPTED) for use in uses])
 
 
 async def _unknown(run: ToolRun) -> ToolDone:

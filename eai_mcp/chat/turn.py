@@ -92,13 +92,7 @@ class Turn:
             question_limit_s=self.question_limit_s,
             heard=self.heard,
             layers=self.layers,
-            tools=Tools(
-                claim=self.claim,
-                request_id=self.request_id,
-                layers=self.layers,
-                heard=self.heard,
-                observe=self.observe,
-            ),
+            tools=Tools(claim=self.claim, layers=self.layers, heard=self.heard, tell=self._tell),
             known=Frame(
                 claim=self.claim,
                 chosen=self.chosen,
@@ -240,10 +234,10 @@ class Turn:
             error=error,
         )
 
-    def _tell(self, name: str, **fields: Value) -> None:
+    def _tell(self, fact: str, /, **fields: Value) -> None:
         tell(
             self.observe,
-            name,
+            fact,
             session=self.session,
             turn_id=self.turn_id,
             request_id=self.request_id,

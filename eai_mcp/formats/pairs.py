@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from eai_mcp.formats import Repairs
-from eai_mcp.messages import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock
+from eai_mcp.messages import Block, Message, ToolResultBlock, ToolUseBlock, failed_result
 
 MISSING = "no result was recorded"
 
@@ -89,7 +89,7 @@ class Pairing:
             if self._open[use]:
                 self._open[use] -= 1
                 self._repairs.note("a tool use without a result was given a failed one", place)
-                missing.append(ToolResultBlock(use, (TextBlock(MISSING),), failed=True))
+                missing.append(failed_result(use, MISSING))
         return missing[::-1]
 
     def _without_results(self, placed: Placed) -> Iterator[Placed]:
