@@ -151,6 +151,9 @@ class Settlement:
     history, and a question that the turn had been given an answer to is open again. `choices` None leaves
     what the session remembers as it was. With a `question` the outcome's status is `awaiting_input`: the
     messages wait with it, and with `kept` False it takes the place of the one that was answered.
+
+    A `history` takes the place of the session's, as another revision, and what was said in the turn follows
+    it; unless the turn is not `kept`.
     """
 
     outcome: Outcome
@@ -159,6 +162,7 @@ class Settlement:
     choices: Choices | None = None
     usage: Usage = Usage()
     question: Question | None = None
+    history: Sequence[Line] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from eai_mcp import messages
 from eai_mcp.errors import StorageUnavailable
-from eai_mcp.messages import Message, assistant
+from eai_mcp.messages import Line, Message, assistant
 from eai_mcp.store import Claim, Outcome, Settlement, rows
 
 INSERT_MESSAGE = (
@@ -24,6 +24,8 @@ log = logging.getLogger("eai_mcp")
 
 def end(connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settlement, now: float) -> None:
     """End the turn that runs in a session."""
+    if settlement.history is not None and settlement.kept:
+        session = _behind(connection, session, settlement.history)
     claim = Claim(session["space"], session["name"], session["turn_id"], session["round"], session["fence"])
     insert(connection, session, claim, rows.STEP, now, settlement.messages)
     outcome = settlement.outcome
@@ -119,6 +121,29 @@ def insert(
     """Keep messages of a round, without places in the history yet."""
     place = (session["id"], session["revision"], claim.turn_id, claim.round, kind, now)
     connection.executemany(INSERT_MESSAGE, [(*place, messages.dump(message)) for message in said])
+
+
+def _behind(connection: sqlite3.Connection, session: sqlite3.Row, lines: Iterable[Line]) -> sqlite3.Row:
+    """Let another history be the session's, and what the running turn said wait behind it."""
+    number, revision = session["id"], session["revision"] + 1
+    # What somebody stages there, they find in no place any more, and give it up.
+    connection.execute(
+        "DELETE FROM message WHERE session = ? AND revision = ? AND seq IS NOT NULL", (number, revision)
+    )
+    placed = [(number, revision, seq, line.turn_id, line.at, line.body) for seq, line in enumerate(lines, 1)]
+    connection.executemany(
+        "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
+        " VALUES (?, ?, ?, ?, 0, 'input', ?, ?)",
+        placed,
+    )
+    connection.execute(
+        f"UPDATE message SET revision = ? WHERE {WAITING}", (revision, number, session["turn_id"])
+    )
+    connection.execute(
+        "UPDATE session SET revision = ?, message_count = ? WHERE id = ?", (revision, len(placed), number)
+    )
+    there: sqlite3.Row = connection.execute("SELECT * FROM session WHERE id = ?", (number,)).fetchone()
+    return there
 
 
 def _placed(connection: sqlite3.Connection, session: sqlite3.Row, claim: Claim) -> int:

@@ -182,6 +182,8 @@ class SqliteStore:
     async def settle(self, claim: Claim, settlement: Settlement) -> None:
         """See `Store`."""
         await self._writer.run(lambda c: turns.settled(c, claim, settlement, self._now()))
+        if settlement.history is not None:
+            await self._stager.tidy(claim.space, [claim.name])
 
     async def withdraw(self, space: str, name: str, start: Start, settlement: Settlement) -> None:
         """See `Store`."""
