@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse
 from eai_mcp.errors import ConfigError, EaiError, Internal, sole
-from eai_mcp.messages import JsonObject, Message, TextBlock
+from eai_mcp.messages import DocumentBlock, ImageBlock, JsonObject, Message, TextBlock
 from eai_mcp.observe import internal
 
 METHODS = ("turn", "call", "tool", "failed")
@@ -74,7 +74,7 @@ class ToolRun:
 class ToolOutcome:
     """What a tool came to, as the model will read it."""
 
-    content: tuple[TextBlock, ...]
+    content: tuple[TextBlock | ImageBlock | DocumentBlock, ...]
     failed: bool = False
 
 

@@ -25,8 +25,8 @@ request:
       call.completed        seconds, served_by, attempts, stop, input, output   or:
       call.failed           seconds, code
       call.cancelled        seconds
-      tool.started …        name
-      tool.completed        name, seconds, failed
+      tool.started …        name, number                 those of one step overlap
+      tool.completed        name, number, seconds, failed
       resource.pushed …     kind, uri, bytes
       output.delta …        characters                   only while the log is at debug
     turn.completed          seconds, model, stop?, input?, output?, cost_usd?   or:

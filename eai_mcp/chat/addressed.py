@@ -24,9 +24,6 @@ def check(session: str, question: Question | None, answers: Answers | None) -> N
 
 def is_open(question: Question | None, answers: Answers) -> bool:
     """Whether the question that waits is the one that is meant."""
-    return question is not None and _to(question) == answers
-
-
-def _to(question: Question) -> Answers:
-    asked_in = question.data.get("asked_in")
-    return Answers(turn_id=question.turn_id, asked_in=asked_in if isinstance(asked_in, int) else None)
+    if question is None or question.turn_id != answers.turn_id:
+        return False
+    return answers.asked_in in (None, question.data.get("asked_in"))

@@ -20,6 +20,8 @@ from eai_mcp.chat.keeper import Keeper
 from eai_mcp.chat.layers import Layers
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.lines import Lines
+from eai_mcp.chat.toolbox.box import Toolbox
+from eai_mcp.chat.toolbox.kit import Kit
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Talk
 from eai_mcp.errors import Conflict, SessionBusy
@@ -46,6 +48,7 @@ class Beginning:
     limits: Limits
     observe: Observer
     layers: Layers
+    toolbox: Toolbox
     keeper: Keeper
     following: Following
     lines: Lines = field(default_factory=Lines)
@@ -164,11 +167,25 @@ class Beginning:
                 question=question,
                 question_limit_s=self.limits.question_s,
                 layers=self.layers,
+                toolbox=self.toolbox,
+                kit=self._kit(name, talk, chosen),
+                most_steps=self.limits.turn_steps,
                 observe=self.observe,
             )
             self.keeper.add(turn)
             self.tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
         return turn
+
+    def _kit(self, name: str, talk: Talk, chosen: Chosen) -> Kit:
+        return Kit(
+            names=self.toolbox.names(chosen.card, talk.tools),
+            may_ask=self.toolbox.may_ask(chosen.card),
+            chain=(*talk.chain, name),
+            by_person=talk.by_person,
+            pty_session_id=chosen.remembered.pty_session_id or name,
+            model=chosen.model,
+            card=chosen.card,
+        )
 
     async def _run(self, turn: Turn) -> None:
         try:

@@ -90,8 +90,12 @@ class Layers:
         return await inside(given)
 
     async def tool(self, run: ToolRun, inside: ToolGoOn, *, asker: Asker, asked: Asked | None) -> ToolDone:
-        """What a run of a tool comes to with all layers round it; see `turn`."""
+        """What a run of a tool comes to with all layers round it; see `turn`.
+
+        What `inside` asks is asked by "", and it gets the answer.
+        """
         _check(asked, self._tools)
+        inside = _asked_inside(inside, asked)
         for name, layer in reversed(self._tools):
             prepared = partial(_run_of, name, asked)
             inside = _round(name, layer.tool, inside, prepared, (ToolOutcome, Ask, Refuse), asker)
@@ -113,11 +117,20 @@ NO_LAYERS = Layers()
 
 
 def _check(asked: Asked | None, layers: Sequence[tuple[str, object]]) -> None:
-    if asked is not None and asked.by not in (name for name, _ in layers):
+    if asked is not None and asked.by and asked.by not in (name for name, _ in layers):
         raise Conflict(
             f"the question was asked by middleware {asked.by}, which is gone; interrupt drops the question",
             middleware=asked.by,
         )
+
+
+def _asked_inside(inside: ToolGoOn, asked: Asked | None) -> ToolGoOn:
+    """The inside, told the answer to what it asked itself."""
+
+    async def go_on(run: ToolRun) -> ToolDone:
+        return await inside(_run_of("", asked, run))
+
+    return go_on
 
 
 def _turn_of(name: str, asked: Asked | None, given: TurnInput) -> TurnInput:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`turn_s` seconds for a turn whose model sets no other limit; `message_bytes` of UTF-8 for one input.
+    """`turn_s` seconds and `turn_steps` rounds of tools for a turn; `message_bytes` of UTF-8 for one input.
+
+    A model's file, or a card, may say other seconds.
 
     `orphan_s` is how long a turn runs that nobody waits for, and `question_s` how long a question can be
     answered (None: at any time). A session may take so many `session_turns`,
@@ -19,6 +21,7 @@ class Limits:
     """
 
     turn_s: float = 1800.0
+    turn_steps: int = 50
     message_bytes: int = 8 * 1024 * 1024
     orphan_s: float = 600.0
     question_s: float | None = None

@@ -15,7 +15,6 @@ from pydantic import JsonValue
 
 from eai_mcp import messages
 from eai_mcp.calls import ResourcePushed, Samplers, ToolSpec
-from eai_mcp.catalog.entries import Card
 from eai_mcp.chat import ending, pushed
 from eai_mcp.chat.layers import Asked
 from eai_mcp.chat.values import TurnResult
@@ -56,16 +55,6 @@ class Wanted:
     use: ToolUseBlock
     ask: Ask
     by: str
-
-
-def offered(card: Card | None) -> tuple[ToolSpec, ...]:
-    """The tools that the model may use in a turn: those of the card that there are."""
-    return (ASK_USER,) if card and card.tools and NAME in card.tools else ()
-
-
-def is_honoured(card: Card | None) -> bool:
-    """Whether the model may ask, offered or not: unless its card allows other tools only."""
-    return not card or card.tools is None or NAME in card.tools
 
 
 def text_of(asked: ToolUseBlock) -> str:

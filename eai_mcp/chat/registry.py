@@ -20,6 +20,7 @@ from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.keeper import RENEW_S, Keeper
 from eai_mcp.chat.layers import NO_LAYERS, Layers
 from eai_mcp.chat.limits import Limits
+from eai_mcp.chat.toolbox.box import NO_TOOLS, Toolbox
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
 from eai_mcp.errors import CannotClose, Conflict, EaiError, NoTask, NotFound, SessionBusy
@@ -52,6 +53,7 @@ class Registry:
         limits: Limits = Limits(),
         observe: Observer = ignore,
         layers: Layers = NO_LAYERS,
+        toolbox: Toolbox = NO_TOOLS,
         renew_s: float = RENEW_S,
         folder: Path | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class Registry:
             limits=limits,
             observe=observe,
             layers=layers,
+            toolbox=toolbox,
             keeper=self._keeper,
             following=self._following,
         )

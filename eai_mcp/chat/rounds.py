@@ -14,8 +14,10 @@ from eai_mcp.chat.ending import Ended, Frame
 from eai_mcp.chat.heard import Heard
 from eai_mcp.chat.layers import Asker, Layers
 from eai_mcp.chat.questions import Wanted
-from eai_mcp.chat.tools import Done, Tools, broken_off, results_of, uses_in
-from eai_mcp.errors import EaiError, LimitExceeded, Refused, TurnOver
+from eai_mcp.chat.toolbox import polls
+from eai_mcp.chat.toolbox.steps import Budget
+from eai_mcp.chat.tools import Slots, Tools, broken_off, has_run, results_of, slots, uses_in
+from eai_mcp.errors import EaiError, Refused, TurnOver
 from eai_mcp.messages import (
     DocumentBlock,
     ImageBlock,
@@ -30,7 +32,6 @@ from eai_mcp.middleware import Ask, Refuse, TurnInput, TurnOutcome
 from eai_mcp.observe import internal
 from eai_mcp.store import Question, Store
 
-MOST_STEPS = 50
 SAID = (TextBlock, ImageBlock, DocumentBlock)
 
 
@@ -65,6 +66,7 @@ class Round:
     layers: Layers
     tools: Tools
     known: Frame
+    budget: Budget
     is_withheld: bool = False
     _asker: Asker = field(default_factory=Asker)
     _asking: _Asking | None = None
@@ -76,7 +78,7 @@ class Round:
         pushed = self.heard.resources
         return replace(self.known, resources=tuple(pushed.values())) if pushed else self.known
 
-    async def ended(self, store: Store, deadline: float) -> Ended:
+    async def ended(self, store: Store) -> Ended:
         """Take the input through the layers, and say how the round ended.
 
         Raises:
@@ -94,7 +96,7 @@ class Round:
             is_resumed=self.question is not None,
         )
         asked = questions.asker(self.question, self.said)
-        inside = partial(self._inside, store, deadline)
+        inside = partial(self._inside, store)
         outcome = await self.layers.turn(given, inside, asker=self._asker, asked=asked)
         match outcome:
             case ModelResponse():
@@ -119,7 +121,7 @@ class Round:
         question = questions.expiring(asking.question, (ask.expires_s, self.question_limit_s))
         return ending.awaiting(self.frame, asking.said, question, stop=asking.stop, replaces=asking.replaces)
 
-    async def _inside(self, store: Store, deadline: float, given: TurnInput) -> TurnOutcome:
+    async def _inside(self, store: Store, given: TurnInput) -> TurnOutcome:
         """What a turn comes to inside all layers, whose mistakes are none of theirs."""
         if self._went_on:
             raise RuntimeError("it went on twice")
@@ -133,7 +135,7 @@ class Round:
             raise ValueError("what is said must not be empty")
         self._went_on = True
         try:
-            outcome = await self._answered(store, deadline, given)
+            outcome = await self._answered(store, given)
         except EaiError:
             raise
         except Exception as error:
@@ -142,7 +144,7 @@ class Round:
         self.is_withheld = isinstance(outcome, ModelResponse)
         return outcome
 
-    async def _answered(self, store: Store, deadline: float, given: TurnInput) -> TurnOutcome:
+    async def _answered(self, store: Store, given: TurnInput) -> TurnOutcome:
         claim, message = self.known.claim, given.message
         if self.question is not None:
             message = questions.answer(self.question, message)
@@ -157,15 +159,15 @@ class Round:
                 if isinstance(step, Ask):
                     return step
                 message = step
-        return await self._steps(self._request(history, message, deadline), store)
+        return await self._steps(self._request(history, message), store)
 
     async def _finished(
         self, store: Store, uses: Sequence[ToolUseBlock], question: Question, answer: Message
     ) -> Message | Ask:
         """The results of a step whose tools had to wait for an answer, or what has to be asked once more."""
-        done: list[Done] = []
+        done = slots(uses)
         try:
-            await self.tools.again(uses, question, answer, done)
+            await self.tools.again(uses, question, answer, done, self.budget)
         except BaseException:
             await self._keep_what_ran(store, uses, questions.results(question), done)
             raise
@@ -181,26 +183,22 @@ class Round:
         store: Store,
         uses: Sequence[ToolUseBlock],
         before: Sequence[ToolResultBlock | None],
-        done: Sequence[Done],
+        done: Slots,
     ) -> None:
         """Keep a step that broke off, if some tool has run with the answer: else it would run again."""
-        has_run = any(
-            isinstance(one, ToolResultBlock) and not known for one, known in zip(done, before, strict=False)
-        )
-        results = broken_off(uses, done)
-        if results is None or not has_run:
+        if not has_run([None if known else one for one, known in zip(done, before, strict=True)]):
             return
         with anyio.CancelScope(shield=True), suppress(EaiError):  # the error that it broke off with is told
-            await store.amend(self.known.claim, results, is_step=True)
+            await store.amend(self.known.claim, broken_off(uses, done), is_step=True)
             self.known = replace(self.known, has_steps=True)
 
-    def _request(self, history: Sequence[Message], message: Message, deadline: float) -> ModelRequest:
+    def _request(self, history: Sequence[Message], message: Message) -> ModelRequest:
         return ModelRequest(
-            messages=window.shown(history, message),
+            messages=polls.collapsed(window.shown(history, message)),
             system=window.system_text(self.known.chosen),
-            tools=questions.offered(self.known.chosen.card),
+            tools=self.tools.specs,
             samplers=self.samplers,
-            deadline=deadline,
+            deadline=self.budget.deadline,
             session=self.known.claim.name,
             turn_id=self.known.claim.turn_id,
             request_id=self.request_id,
@@ -208,7 +206,8 @@ class Round:
 
     async def _steps(self, request: ModelRequest, store: Store) -> TurnOutcome:
         """Ask until the model has answered, or something has to be asked first."""
-        for _ in range(MOST_STEPS):
+        while True:
+            self.budget.step()
             await anyio.lowlevel.checkpoint_if_cancelled()  # a call may come to its end without one
             response = await self.call(request, self.heard)
             self.known = replace(
@@ -216,28 +215,45 @@ class Round:
                 spent=(self.known.spent or Usage()) + response.usage,
                 warnings=tuple(dict.fromkeys((*self.known.warnings, *response.warnings))),
             )
-            uses = uses_in(response.message)
-            if not uses:
+            if not uses_in(response.message):
                 return response
-            done: list[Done] = []
-            try:
-                await self.tools.step(uses, self.known.chosen.card, done)
-            except BaseException:
-                results = broken_off(uses, done)
-                self.known = replace(self.known, broken_off=(response.message, results) if results else ())
-                raise
-            if question := self.tools.question(done, self.samplers):
-                return self._asks(_Asking(question, (response.message,), response.stop), done)
-            results = results_of(done)
-            with self.heard.saving_step():
-                await store.append(self.known.claim, (response.message, results))
-            self.known = replace(self.known, has_steps=True)
-            request = replace(request, messages=(*request.messages, response.message, results))
-        raise LimitExceeded(
-            f"the model asked for tools {MOST_STEPS} times without an answer", limit=MOST_STEPS
-        )
+            step = await self._step(response, store)
+            if isinstance(step, Ask):
+                return step
+            shown = (*request.messages, response.message, self.budget.urging(step))
+            request = replace(request, messages=polls.collapsed(shown))
 
-    def _asks(self, asking: _Asking, done: Sequence[Done]) -> Ask:
+    async def _step(self, response: ModelResponse, store: Store) -> Message | Ask:
+        """The results of the tools that a response asks for, kept with it; or what has to be asked first.
+
+        A response whose tools do something is kept before they do it: so a process that dies meanwhile
+        leaves a trace of what it was about to do.
+        """
+        uses, claim = uses_in(response.message), self.known.claim
+        said: tuple[Message, ...] = (response.message,)
+        done = slots(uses)
+        if self.tools.do_something(uses):
+            with anyio.CancelScope(shield=True):  # or nobody would know whether it was kept
+                await store.append(claim, said)
+            said = ()
+            self.known = replace(self.known, has_steps=True, broken_off=(broken_off(uses, done),))
+        try:
+            await self.tools.step(uses, done, self.budget)
+        except BaseException:
+            if not said or has_run(done):
+                self.known = replace(self.known, broken_off=(*said, broken_off(uses, done)))
+            raise
+        if not said:  # until all of it is kept
+            self.known = replace(self.known, broken_off=(broken_off(uses, done),))
+        if question := self.tools.question(done, self.samplers):
+            return self._asks(_Asking(question, said, response.stop), done)
+        results = results_of(done)
+        with self.heard.saving_step():
+            await store.append(claim, (*said, results))
+        self.known = replace(self.known, has_steps=True, broken_off=())
+        return results
+
+    def _asks(self, asking: _Asking, done: Slots) -> Ask:
         self._asking = asking
         limits_s = [one.ask.expires_s for one in done if isinstance(one, Wanted)]
         known = [limit_s for limit_s in limits_s if limit_s is not None]

@@ -20,7 +20,11 @@ from eai_mcp.chat.distant import past
 from eai_mcp.chat.ending import Ended, Ending, Frame
 from eai_mcp.chat.heard import Heard
 from eai_mcp.chat.layers import NO_LAYERS, Layers
+from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.rounds import Round
+from eai_mcp.chat.toolbox.box import NO_TOOLS, Toolbox
+from eai_mcp.chat.toolbox.kit import NO_KIT, Kit
+from eai_mcp.chat.toolbox.steps import Budget
 from eai_mcp.chat.tools import Tools
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import CallTimeout, Conflict, EaiError, StorageUnavailable
@@ -64,6 +68,9 @@ class Turn:
     question: Question | None = None
     question_limit_s: float | None = None
     layers: Layers = NO_LAYERS
+    toolbox: Toolbox = NO_TOOLS
+    kit: Kit = NO_KIT
+    most_steps: int = Limits().turn_steps
     observe: Observer = ignore
     heard: Heard = field(default_factory=Heard)
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -92,7 +99,15 @@ class Turn:
             question_limit_s=self.question_limit_s,
             heard=self.heard,
             layers=self.layers,
-            tools=Tools(claim=self.claim, layers=self.layers, heard=self.heard, tell=self._tell),
+            tools=Tools(
+                claim=self.claim,
+                layers=self.layers,
+                box=self.toolbox,
+                kit=self.kit,
+                heard=self.heard,
+                tell=self._tell,
+            ),
+            budget=Budget(self.most_steps, anyio.current_time() + self.limit_s, self.limit_s),
             known=Frame(
                 claim=self.claim,
                 chosen=self.chosen,
@@ -144,8 +159,13 @@ class Turn:
             ended = await self._ask(store)
         finally:
             self.heard.close()
+            if ended is None or self._is_cut_short():
+                await self.kit.begun.end()
             if ended is None:  # cancelled from outside
                 ended = ending.interrupted(self._frame, self._partial)
+            if self.kit.begun.history is not None:
+                settlement = replace(ended.settlement, history=self.kit.begun.history)
+                ended = replace(ended, settlement=settlement)
             self.ending = await self._settled(ended, store)
             self.done.set()
             self.heard.wake()
@@ -159,11 +179,10 @@ class Turn:
     async def _ask(self, store: Store) -> Ended:
         failure: EaiError | None = None
         # A little later than the call's own deadline, so that a call which keeps it says what it has.
-        deadline = anyio.current_time() + self.limit_s
-        self._scope.deadline = deadline + GRACE_S
+        self._scope.deadline = self._round.budget.deadline + GRACE_S
         try:
             with self._scope:
-                return await self._round.ended(store, deadline)
+                return await self._round.ended(store)
         except EaiError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  # a bug ends its own turn, not the server
@@ -174,6 +193,10 @@ class Turn:
             limit = f"the turn took longer than its limit of {self.limit_s:g} s"
             failure = CallTimeout(limit, limit_s=self.limit_s)
         return ending.failed(self._frame, failure, self._partial)
+
+    def _is_cut_short(self) -> bool:
+        """Whether somebody stopped it, or its time is over."""
+        return self._stopped or anyio.current_time() >= self._round.budget.deadline
 
     async def _settled(self, ended: Ended, store: Store) -> Ending:
         """The ending once the store has it, or the store's error in its place."""

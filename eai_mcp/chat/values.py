@@ -18,7 +18,7 @@ DEFAULT_SESSION = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The question that an input is the answer to; `asked_in` as in `TurnResult`."""
+    """The question that an input answers; `asked_in` as in `TurnResult`, None for any of its turn."""
 
     turn_id: str
     asked_in: int | None
@@ -31,7 +31,10 @@ class Talk:
     `card` "" drops the session's card, `prompt` "" its prompt, `system` "" its own system text,
     `pty_session_id` "" its terminal. `if_busy` says what to do about a turn that is running: refuse, wait for
     its end, or stop it. A `request_id` that the session has seen stands for the turn that it began then.
-    With `answers`, it is said only if that very question is still open.
+    With `answers`, it is said only if that very question is still open. `by_person` says that a person said
+    it, and not a program: only then does it allow what has to be allowed.
+
+    `chain` are the sessions that wait for this turn, and `tools` the only ones that it may use then.
     """
 
     content: str | tuple[Block, ...]
@@ -46,6 +49,9 @@ class Talk:
     request_id: str | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     answers: Answers | None = None
+    by_person: bool = False
+    chain: tuple[str, ...] = ()
+    tools: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

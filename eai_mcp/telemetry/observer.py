@@ -133,11 +133,11 @@ class Telemetry:
             f"execute_tool {name}", {**measured, **ids(fact)}, below=open_turn.turn, is_current=False
         )
         tool.measured = measured
-        open_turn.tools.append((name, tool))
+        open_turn.tools[fact.fields.get("number")] = tool
 
     def _tool_ended(self, fact: Fact) -> None:
         open_turn = self._turns.get(fact.turn_id)
-        tool = None if open_turn is None else open_turn.ended_tool(str(fact.fields.get("name")))
+        tool = None if open_turn is None else open_turn.tools.pop(fact.fields.get("number"), None)
         if tool is not None:
             status, code = ("failed", "tool_error") if fact.fields.get("failed") else ("completed", "")
             tool.end(status, code)

@@ -6,6 +6,7 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 
+from eai_mcp.observe import Value
 from eai_mcp.telemetry.naming import Attributes
 
 GOOD = ("completed", "yielded", "answered")
@@ -51,7 +52,7 @@ class OpenTurn:
     turn: OpenSpan | None = None
     call: OpenSpan | None = None
     attempt: OpenSpan | None = None
-    tools: list[tuple[str, OpenSpan]] = field(default_factory=list)
+    tools: dict[Value, OpenSpan] = field(default_factory=dict)
     counted: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -64,7 +65,7 @@ class OpenTurn:
         below = "lost" if status in GOOD else status
         self.end_call(below)
         while self.tools:
-            self.tools.pop()[1].end(below)
+            self.tools.popitem()[1].end(below)
         if self.turn is not None:
             self.turn.end(status, code)
             self.turn = None
@@ -82,11 +83,3 @@ class OpenTurn:
         if self.attempt is not None:
             self.attempt.end(status, code)
             self.attempt = None
-
-    def ended_tool(self, name: str) -> OpenSpan | None:
-        """The tool of that name which began first; it is open no longer."""
-        for pair in self.tools:
-            if pair[0] == name:
-                self.tools.remove(pair)
-                return pair[1]
-        return None

@@ -14,6 +14,7 @@ from eai_mcp.chat.keeper import RENEW_S
 from eai_mcp.chat.layers import NO_LAYERS
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.registry import Registry
+from eai_mcp.chat.toolbox.box import NO_TOOLS
 from eai_mcp.chat.values import Talk, TurnResult
 from eai_mcp.formats import Tally
 from eai_mcp.messages import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock, line
@@ -27,7 +28,14 @@ QUICK_S = 0.05
 
 @asynccontextmanager
 async def opened(
-    catalog, *steps, store=None, limits=Limits(), observe=ignore, layers=NO_LAYERS, renew_s=RENEW_S
+    catalog,
+    *steps,
+    store=None,
+    limits=Limits(),
+    observe=ignore,
+    layers=NO_LAYERS,
+    toolbox=NO_TOOLS,
+    renew_s=RENEW_S,
 ) -> AsyncIterator[tuple[Registry, Scripted]]:
     """A registry whose models play `steps`, and the call that they share."""
     call = Scripted([*steps])
@@ -41,6 +49,7 @@ async def opened(
             limits=limits,
             observe=observe,
             layers=layers,
+            toolbox=toolbox,
             renew_s=renew_s,
         )
         with anyio.fail_after(10):
@@ -111,6 +120,16 @@ def result(use: str, text: str, *, failed: bool = False) -> ToolResultBlock:
     return ToolResultBlock(use, (TextBlock(text),), failed=failed)
 
 
+def results_in(message: Message) -> list[ToolResultBlock]:
+    """The results that a message has."""
+    return [block for block in message.content if isinstance(block, ToolResultBlock)]
+
+
+def told(result: ToolResultBlock) -> str:
+    """What a tool said in words."""
+    return "".join(block.text for block in result.content if isinstance(block, TextBlock))
+
+
 def lasts(call: Scripted) -> list[str]:
     """The newest message of each request."""
     return [request.messages[-1].text for request in call.requests]
@@ -119,12 +138,12 @@ def lasts(call: Scripted) -> list[str]:
 class Faulty(SqliteStore):
     """A store whose methods raise what `faults` says, while it says so; `calls` counts by name.
 
-    A list of faults is used up, one a call.
+    A list of faults is used up, one a call; None is no fault.
     """
 
-    def __init__(self, path: Path | None = None, **faults: Exception | list[Exception]) -> None:
+    def __init__(self, path: Path | None = None, **faults: Any) -> None:
         super().__init__(path)
-        self.faults: dict[str, Exception | list[Exception]] = faults
+        self.faults: dict[str, Any] = faults
         self.calls: dict[str, int] = {}
         self.was_called = anyio.Event()
 

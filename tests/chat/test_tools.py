@@ -3,13 +3,14 @@
 import pytest
 
 from eai_mcp.calls import TextDelta
-from eai_mcp.chat.rounds import MOST_STEPS
+from eai_mcp.chat.limits import Limits
 from eai_mcp.errors import LimitExceeded, TurnFailed, Unavailable
 from eai_mcp.messages import Message, TextBlock, ToolUseBlock, Usage, assistant, user
 from tests.chat.taking import ask, history, opened, outcome, result, uses
 from tests.fakes import said
 from tests.store.taking import unpaired
 
+MOST_STEPS = Limits().turn_steps
 LOOK = ToolUseBlock("u1", "look", {"at": "the sea"})
 HEAR = ToolUseBlock("u2", "hear", {})
 TOLD = user(

@@ -193,7 +193,9 @@ async def test_a_tool_runs_once_it_is_approved_and_not_before(catalog):
         )
         assert call.requests[1].messages[-1].content == results
         assert (await history(registry))[2].content == results
-    assert [(run.name, run.answer) for run in tool.runs] == [("rm", None), ("clock", None), ("rm", "approve")]
+    first, second, third = [(run.name, run.answer) for run in tool.runs]
+    assert {first, second} == {("rm", None), ("clock", None)}
+    assert third == ("rm", "approve")
     assert tool.runs[2].asked == Ask("rm?", {"input": {"path": "/tmp/x"}})
 
 

@@ -234,15 +234,16 @@ def test_what_happens_in_between_is_counted_on_the_call_and_as_metrics():
 def test_tools_that_run_side_by_side_are_spans_of_the_turn():
     seen = Seen()
     told(seen, "turn.started", model="m")
-    for name in ("ls", "cat", "ls"):
-        told(seen, "tool.started", name=name)
-    told(seen, "tool.completed", name="cat", seconds=0.1, failed=True)
-    told(seen, "tool.completed", name="ls", seconds=0.2, failed=False)
-    told(seen, "tool.completed", name="ls", seconds=0.3, failed=False)
-    told(seen, "tool.completed", name="never started", seconds=0.3, failed=False)
+    for number, name in enumerate(("ls", "cat", "ls"), 1):
+        told(seen, "tool.started", name=name, number=number)
+    told(seen, "tool.completed", name="cat", number=2, seconds=0.1, failed=True)
+    told(seen, "tool.completed", name="ls", number=3, seconds=0.2, failed=True)
+    told(seen, "tool.completed", name="ls", number=1, seconds=0.3, failed=False)
+    told(seen, "tool.completed", name="never started", number=4, seconds=0.3, failed=False)
     told(seen, "turn.completed", seconds=1, model="m")
 
-    cat, *_, turn = seen.spans
+    cat, second, first, turn = seen.spans
+    assert [attributes(span)["eai.status"] for span in (second, first)] == ["failed", "completed"]
     assert seen.tree() == {"execute_tool cat": "talk", "execute_tool ls": "talk", "talk": None}
     assert [span.name for span in seen.spans].count("execute_tool ls") == 2
     assert attributes(cat) == {

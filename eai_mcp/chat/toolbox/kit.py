@@ -1,0 +1,67 @@
+"""What the tools of one turn share: which there are, for whom, and what they began that outlasts a step."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import anyio
+
+from eai_mcp.catalog.entries import Card, Model
+from eai_mcp.errors import EaiError
+from eai_mcp.messages import Line
+from eai_mcp.observe import internal
+
+STOP_S = 1.5
+"""How long what a turn began may take to end once the turn was stopped."""
+
+End: TypeAlias = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class Begun:
+    """What the tools of a turn began. `history` will stand before the turn's own words once it has ended.
+
+    `ends` end what is under way, by a name of it; who has ended by itself takes its name out.
+    """
+
+    ends: dict[str, End] = field(default_factory=dict)
+    history: Sequence[Line] | None = None
+
+    async def end(self) -> None:
+        """End all of it at once, within `STOP_S` seconds."""
+        if not self.ends:
+            return
+        with anyio.move_on_after(STOP_S, shield=True):
+            async with anyio.create_task_group() as tasks:
+                for one in [*self.ends.values()]:
+                    tasks.start_soon(_ended, one)
+
+
+async def _ended(end: End) -> None:
+    try:
+        await end()
+    except EaiError:
+        pass  # it has ended by itself
+    except Exception as bug:  # noqa: BLE001  # the others are ended all the same
+        internal(bug)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """What a turn's tools share.
+
+    `names` are the tools that it may use, and those of sub-agents too. `chain` are the sessions that wait for
+    this one's turn, itself last. `by_person` says that its input came from a person.
+    """
+
+    names: tuple[str, ...] = ()
+    may_ask: bool = True
+    chain: tuple[str, ...] = ()
+    by_person: bool = False
+    pty_session_id: str = ""
+    model: Model | None = None
+    card: Card | None = None
+    begun: Begun = field(default_factory=Begun)
+
+
+NO_KIT = Kit()
