@@ -1,7 +1,8 @@
-"""Card files: Character Card V2 and V3 as JSON, and the flat V1.
+"""Card files: Character Card V2 and V3 as JSON, in a picture or packed with others, and the flat V1.
 
 A card comes from anywhere: fields we do not know are left alone, save in `extensions.eai`, which is ours.
-Macros stay as they are; nothing in a card is opened or run.
+Macros stay as they are; nothing in a card is opened or run. V3 says that it drops fields of V2 that its own
+interface lists, and that cards of V3 are full of: they are read.
 """
 
 import base64
@@ -9,12 +10,14 @@ import binascii
 import re
 from typing import Final
 
-from eai_mcp.catalog import parse
-from eai_mcp.catalog.entries import Card
+from eai_mcp.catalog import card_book, card_png, card_zip, parse
+from eai_mcp.catalog.entries import Book, Card
 from eai_mcp.catalog.fields import NAME, Fields, Note
-from eai_mcp.catalog.shelf import LARGEST
+from eai_mcp.catalog.shelf import LARGEST, Fault
 
 SPECS: Final = ("chara_card_v2", "chara_card_v3")
+LARGEST_PACKED: Final = 8 * LARGEST
+"""Bytes of a card with its picture; the text alone is held to `LARGEST`."""
 _ANY = re.compile(r".*", re.DOTALL)
 _TOOL = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -24,6 +27,31 @@ def read_json_card(name: str, content: bytes, note: Note) -> Card | None:
     source = parse.text(content, note)
     fields = None if source is None else parse.json(source, note)
     return None if fields is None else card(name, fields)
+
+
+def read_png_card(name: str, content: bytes, note: Note) -> Card | None:
+    """The card that a PNG picture carries."""
+    found = card_png.card_json(content, note, largest=LARGEST)
+    return None if found is None else read_json_card(name, found, note)
+
+
+def read_packed_card(name: str, content: bytes, note: Note) -> Card | None:
+    """The card in a CHARX file."""
+    found = card_zip.card_json(content, note, largest=LARGEST)
+    return None if found is None else read_json_card(name, found, note)
+
+
+READERS: Final = {".json": read_json_card, ".png": read_png_card, ".charx": read_packed_card}
+LARGEST_FILES: Final = {".png": LARGEST_PACKED, ".charx": LARGEST_PACKED}
+
+
+def remarks(card: Card) -> tuple[Fault, ...]:
+    """What of a card cannot be used; the rest of it can."""
+    left_out = card.book.left_out if card.book else ()
+    if not left_out:
+        return ()
+    more = f"; and {len(left_out) - 1:,} more" if len(left_out) > 1 else ""
+    return (("character_book", left_out[0] + more),)
 
 
 def card(name: str, fields: Fields) -> Card:
@@ -43,13 +71,16 @@ def card(name: str, fields: Fields) -> Card:
         scenario=text("scenario"),
         first_message=text("first_mes"),
         example_messages=text("mes_example"),
-        creator_notes=text("creator_notes"),
+        creator_notes=data.table("creator_notes_multilingual").text("en", longest=LARGEST)
+        or text("creator_notes"),
         system_prompt=text("system_prompt"),
         post_history_instructions=text("post_history_instructions"),
         alternate_greetings=_filled(data, "alternate_greetings"),
         tags=_filled(data, "tags"),
-        nickname=text("nickname") or None,
-        book=data.json("character_book"),
+        creator=text("creator"),
+        version=text("character_version"),
+        nickname=data.text("nickname", longest=200) or None,
+        book=_book(data),
         model=eai.matching("model", NAME, "a model's name"),
         prompt=eai.matching("prompt", NAME, "a prompt's name"),
         tools=eai.texts("tools", _TOOL, "a tool's name", most=64),
@@ -58,6 +89,11 @@ def card(name: str, fields: Fields) -> Card:
     )
     eai.finish()
     return made
+
+
+def _book(data: Fields) -> Book | None:
+    table = data.table("character_book")
+    return card_book.book(table) if "character_book" in data else None
 
 
 def _filled(data: Fields, name: str) -> tuple[str, ...]:

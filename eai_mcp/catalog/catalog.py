@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from eai_mcp.catalog.cards import read_json_card
+from eai_mcp.catalog import cards as card_files
 from eai_mcp.catalog.entries import Card, Model, Problem, Prompt
 from eai_mcp.catalog.models import read_model, unsound
 from eai_mcp.catalog.prompts import read_prompt
@@ -51,7 +51,13 @@ class Catalog:
         self._prompts: Shelf[Prompt] = Shelf(
             "prompt", _folders(prompts, roots, "prompts"), {".md": read_prompt}
         )
-        self._cards: Shelf[Card] = Shelf("card", _folders(cards, roots, "cards"), {".json": read_json_card})
+        self._cards: Shelf[Card] = Shelf(
+            "card",
+            _folders(cards, roots, "cards"),
+            card_files.READERS,
+            largest=card_files.LARGEST_FILES,
+            remarks=card_files.remarks,
+        )
 
     @classmethod
     def standard(
@@ -109,7 +115,7 @@ class Catalog:
         return tuple(self._fresh(self._cards).entries.values())
 
     def problems(self) -> tuple[Problem, ...]:
-        """What is wrong with the files that were skipped: models, then prompts, then cards."""
+        """What is wrong with files that were skipped, wholly or in part: models, then prompts, then cards."""
         return (
             *self._fresh(self._models).problems,
             *self._fresh(self._prompts).problems,

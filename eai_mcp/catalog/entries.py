@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
@@ -72,10 +72,66 @@ class Prompt:
     description: str = ""
 
 
+Place: TypeAlias = Literal["before_char", "after_desc", "personality", "scenario", "after_char"]
+"""Where in the system text lore stands: round the description, in two parts of it, or behind them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What may be said, any of it: texts, or expressions as `expressions.compiled` takes them."""
+
+    texts: tuple[str, ...] = ()
+    expressions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lore:
+    """An entry of a book: `content` is shown while one of its `keys` was said lately.
+
+    Of each group in `also` one must have been said as well, and none of `never`. Their texts are case-folded
+    unless `is_case_sensitive`. `always` needs no key, and `anyway` heeds no other condition either: that
+    there are `after` replies, and a multiple of `every`.
+
+    `scan_depth` is how many messages are looked at, None for what the book says. With a `depth` it is shown
+    among the messages, that many from the end, else at its `place`. Where not all fit, those with the lowest
+    `priority` are left out.
+    """
+
+    content: str
+    keys: Keys = Keys()
+    also: tuple[Keys, ...] = ()
+    never: Keys = Keys()
+    is_case_sensitive: bool = False
+    always: bool = False
+    anyway: bool = False
+    after: int = 0
+    every: int = 1
+    scan_depth: int | None = None
+    place: Place = "after_char"
+    depth: int | None = None
+    priority: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """A card's lorebook: what may be shown at all, in the order in which it is shown.
+
+    `scan_depth` None leaves it to us, `token_budget` None sets no limit. With `is_recursive`, what is shown
+    may bring up other entries. `left_out` says which entry cannot be used, and why.
+    """
+
+    entries: tuple[Lore, ...] = ()
+    scan_depth: int | None = None
+    token_budget: int | None = None
+    is_recursive: bool = False
+    left_out: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A character card, V2 or V3, as far as it is text.
+    """A character card, V2 or V3, as far as a model or its user reads it.
 
+    Kept out: pictures and their addresses, dates, sources, greetings for groups, other programs' extensions.
     `model`, `prompt`, `tools`, `pre_context` and `turn_limit_s` come from `extensions.eai`; None where the
     card is silent. `pre_context` is an export of a session, base64.
     """
@@ -92,8 +148,10 @@ class Card:
     post_history_instructions: str = ""
     alternate_greetings: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    creator: str = ""
+    version: str = ""
     nickname: str | None = None
-    book: JsonValue = None
+    book: Book | None = None
     model: str | None = None
     prompt: str | None = None
     tools: tuple[str, ...] | None = None
@@ -103,7 +161,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A catalog file that was skipped: which one, which field if it is known, and why."""
+    """A catalog file that was skipped, or a part of it: which one, which field if it is known, and why."""
 
     path: Path
     field: str | None

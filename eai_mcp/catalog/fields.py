@@ -174,6 +174,25 @@ class Fields:
         self._tables.append(inner)
         return inner
 
+    def tables(self, name: str, *, most: int) -> "tuple[Fields, ...]":
+        """The tables of a list that has at most `most`."""
+        value = self._take(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self._wrong(name, "must be a list", value)
+            return ()
+        if len(value) > most:
+            self.refuse(name, f"must have at most {most:,} items, not {len(value):,}")
+            return ()
+        inner: list[Fields] = []
+        for at, item in enumerate(value):
+            if isinstance(item, dict):
+                inner.append(Fields(item, self._note, f"{self._within}{name}.{at}."))
+            else:
+                self._wrong(f"{name}.{at}", "must be a table", item)
+        return tuple(inner)
+
     def finish(self) -> None:
         """Note every field that nobody took, in this table and those inside it that were taken."""
         for name in self._values:

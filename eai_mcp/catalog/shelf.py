@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from eai_mcp.catalog.entries import Problem
@@ -18,8 +19,11 @@ from eai_mcp.errors import ConfigError, UnknownName
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-LARGEST = 1024 * 1024
-"""Bytes of one file."""
+MIB = 1024 * 1024
+LARGEST = MIB
+"""Bytes of one file, if nothing else is said for its suffix."""
+MOST_FAULTS = 20
+"""What is noted of one file: a large one can be wrong in thousands of places."""
 LOOK_EVERY_S = 1.0
 
 Fault: TypeAlias = tuple[str, str]
@@ -57,8 +61,16 @@ class _File:
         return self.path.stem
 
 
+def no_remarks(entry: object) -> tuple[Fault, ...]:
+    """What there is to say of an entry of which all can be used."""
+    return ()
+
+
 class Shelf(Generic[T]):
-    """The entries of one kind; `readers` by suffix, lower case, as in `.toml`."""
+    """The entries of one kind; `readers` by suffix, lower case, as in `.toml`.
+
+    `largest` is in bytes, by suffix. `remarks` are about parts of a good entry that cannot be used.
+    """
 
     def __init__(
         self,
@@ -67,11 +79,15 @@ class Shelf(Generic[T]):
         readers: Mapping[str, Reader[T]],
         *,
         audit: Audit[T] = lambda entries, skipped: {},
+        largest: Mapping[str, int] = MappingProxyType({}),
+        remarks: Callable[[T], Sequence[Fault]] = no_remarks,
     ) -> None:
         self._kind = kind
         self._folders = tuple({folder.path: folder for folder in reversed(folders)}.values())[::-1]
         self._readers = readers
         self._audit = audit
+        self._largest = largest
+        self._remarks = remarks
         self._looked: float | None = None
         self._seen: tuple[list[_File], list[Problem]] = ([], [])
         self._read: dict[_File, tuple[T | None, tuple[Problem, ...]]] = {}
@@ -163,7 +179,8 @@ class Shelf(Generic[T]):
         problems: list[Problem] = []
 
         def note(field: str | None, reason: str) -> None:
-            problems.append(Problem(file.path, field, reason))
+            if len(problems) < MOST_FAULTS:
+                problems.append(Problem(file.path, field, reason))
 
         entry = None
         if not NAME.fullmatch(file.name):
@@ -171,10 +188,13 @@ class Shelf(Generic[T]):
         elif file.fault:
             note(None, file.fault)
         else:
-            content = _content(file.path, note)
+            suffix = file.path.suffix.lower()
+            content = _content(file.path, self._largest.get(suffix, LARGEST), note)
             if content is not None:
-                entry = self._readers[file.path.suffix.lower()](file.name, content, note)
-        return None if problems else entry, tuple(problems)
+                entry = self._readers[suffix](file.name, content, note)
+        if problems or entry is None:
+            return None, tuple(problems)
+        return entry, tuple(Problem(file.path, *fault) for fault in self._remarks(entry))
 
 
 def _file(entry: os.DirEntry[str]) -> _File | None:
@@ -191,15 +211,15 @@ def _file(entry: os.DirEntry[str]) -> _File | None:
     return _File(path, stamp, None if stat.S_ISREG(found.st_mode) else "is not a file")
 
 
-def _content(path: Path, note: Note) -> bytes | None:
+def _content(path: Path, largest: int, note: Note) -> bytes | None:
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(largest + 1)
     except OSError as error:
         note(None, f"cannot be read: {error.strerror}")
         return None
-    if len(content) > LARGEST:
-        note(None, "is larger than 1 MiB")
+    if len(content) > largest:
+        note(None, f"is larger than {largest // MIB} MiB")
         return None
     if not content.strip():
         note(None, "is empty")

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from eai_mcp.calls import Call
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat import addressed, content, ending, names, questions
+from eai_mcp.chat import addressed, content, ending, names, opening, questions
 from eai_mcp.chat.choose import Chosen
 from eai_mcp.chat.distant import past
 from eai_mcp.chat.ending import Frame
@@ -136,6 +136,8 @@ class Beginning:
     ) -> Followed:
         self.limits.check(row)
         chosen = self.choosing(talk, row.choices if row else Choices())
+        if chosen.card is not None:
+            opening.messages(chosen.card)  # what cannot be read is told before anything is kept
         call = self.call_for(chosen.model)
         question = questions.readable(name, row.question) if row and row.question else None
         turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"

@@ -193,14 +193,18 @@ class Round:
             self.known = replace(self.known, has_steps=True)
 
     def _request(self, history: Sequence[Message], message: Message) -> ModelRequest:
+        claim = self.known.claim
+        system, messages = window.prepared(
+            self.known.chosen, history, message, session=claim.name, turn_id=claim.turn_id
+        )
         return ModelRequest(
-            messages=polls.collapsed(window.shown(history, message)),
-            system=window.system_text(self.known.chosen),
+            messages=polls.collapsed(messages),
+            system=system,
             tools=self.tools.specs,
             samplers=self.samplers,
             deadline=self.budget.deadline,
-            session=self.known.claim.name,
-            turn_id=self.known.claim.turn_id,
+            session=claim.name,
+            turn_id=claim.turn_id,
             request_id=self.request_id,
         )
 

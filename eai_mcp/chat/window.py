@@ -1,16 +1,18 @@
 """What the model is shown: the system text, and the history with the new input behind it.
 
 Nothing is added to what the user and the operator wrote: without a prompt, system text or card there is no
-system text at all. Only as much of the history is shown as the model can read, if its file says so.
+system text at all, and the messages are those of the history. A card adds what `playing` says. Only as much
+of the history is shown as the model can read, if its file says so.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from eai_mcp.calls import AttemptFailed, Call, Emit, ModelRequest, ModelResponse
-from eai_mcp.catalog.entries import Card, Model
-from eai_mcp.chat import fitting
+from eai_mcp.catalog.entries import Model
+from eai_mcp.chat import fitting, playing
 from eai_mcp.chat.choose import Chosen
+from eai_mcp.chat.macros import Macros
 from eai_mcp.errors import ContextOverflow
 from eai_mcp.messages import Message
 
@@ -19,20 +21,29 @@ SHORTENED_AGAIN = 3
 """How many more times a history is shortened that the provider still finds too long."""
 
 
-def system_text(chosen: Chosen) -> str | None:
-    """The system text of a turn, None when there is nothing to say.
+def prepared(
+    chosen: Chosen,
+    history: Sequence[Message],
+    message: Message,
+    *,
+    user: str = USER,
+    session: str = "",
+    turn_id: str = "",
+) -> tuple[str | None, tuple[Message, ...]]:
+    """The system text of a turn, None when there is nothing to say, and the messages of its first call.
 
-    A card's own system prompt stands in the prompt's place; `{{original}}` in it is where the prompt goes.
+    `user` is what a card calls whoever speaks; by session and turn chance is the same when it is told again.
+
+    Raises:
+        ConfigError: The card cannot be played.
     """
-    prompt = chosen.system if chosen.prompt is None else chosen.prompt.text
+    prompt = (chosen.system if chosen.prompt is None else chosen.prompt.text) or ""
+    # One with nothing in it is refused by providers.
+    messages = tuple(one for one in (*history, message) if one.content)
     if chosen.card is None:
-        return prompt or None
-    return _card_text(chosen.card, prompt or "") or None
-
-
-def shown(history: Iterable[Message], message: Message) -> tuple[Message, ...]:
-    """The messages of a turn's first call. A message with nothing in it is left out: providers refuse it."""
-    return tuple(one for one in (*history, message) if one.content)
+        return prompt or None, messages
+    macros = Macros(card=chosen.card, user=user, session=session, turn=turn_id)
+    return playing.played(macros, prompt, messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +123,3 @@ def _overflow(request: ModelRequest, model: Model, window: int) -> ContextOverfl
         tokens=tokens,
         context_window=window,
     )
-
-
-def _card_text(card: Card, prompt: str) -> str:
-    lead = card.system_prompt.replace("{{original}}", prompt) if card.system_prompt else prompt
-    labelled = (
-        ("Personality", card.personality),
-        ("Scenario", card.scenario),
-        ("Examples", card.example_messages),
-    )
-    parts = [
-        lead,
-        card.description,
-        *(f"{label}: {text}" for label, text in labelled if text),
-        card.post_history_instructions.replace("{{original}}", ""),
-    ]
-    text = "\n\n".join(part.strip() for part in parts if part.strip())
-    return text.replace("{{char}}", card.nickname or card.title).replace("{{user}}", USER)

@@ -4,7 +4,7 @@ from itertools import count
 import pytest
 
 from eai_mcp.catalog.catalog import Catalog
-from eai_mcp.catalog.entries import Card
+from eai_mcp.catalog.entries import Book, Card, Keys, Lore
 
 DATA = {
     "name": "Sailor",
@@ -21,6 +21,7 @@ DATA = {
     "nickname": "Salt",
     "character_book": {"entries": [{"keys": ["x"], "content": "y"}]},
     "creator": "somebody",
+    "character_version": "1.2",
     "extensions": {
         "other": {"depth": 1},
         "eai": {"model": "deepseek", "prompt": "coder", "tools": ["execute_script"], "pre_context": "QUJD"},
@@ -39,8 +40,10 @@ WHOLE = Card(
     post_history_instructions="Arr.",
     alternate_greetings=("Oi.",),
     tags=("sea",),
+    creator="somebody",
+    version="1.2",
     nickname="Salt",
-    book={"entries": [{"keys": ["x"], "content": "y"}]},
+    book=Book(entries=(Lore(content="y", keys=Keys(("x",))),)),
     model="deepseek",
     prompt="coder",
     tools=("execute_script",),
@@ -111,8 +114,12 @@ def test_an_empty_list_of_tools_forbids_them_all(tmp_path):
         ({"data": {"name": "S", "tags": [1]}}, "data.tags.0: must be text, not 1"),
         ({"data": {"name": "S", "character_book": []}}, "data.character_book: must be a table, not a list"),
         (
-            b'{"name": "S", "character_book": {"a": NaN}}',
-            "character_book.a: must be something that JSON can say, at most 32 levels deep, not nan",
+            {"data": {"name": "S", "nickname": "x" * 201}},
+            "data.nickname: must have at most 200 characters, not 201",
+        ),
+        (
+            {"data": {"name": "S", "creator_notes_multilingual": {"en": 1}}},
+            "data.creator_notes_multilingual.en: must be text, not 1",
         ),
         ({"data": {"name": "S", "extensions": 1}}, "data.extensions: must be a table, not 1"),
         (

@@ -27,7 +27,9 @@ V3_FIELDS = {
 }  # fmt: skip
 TOOLS = {
     "execute_script", "get_task_result", "write_to_session", "reset_session", "list_pty_sessions",
-    "call_subagent", "get_subagent_result", "read_media_file", "push_resource", "ask_user", "get_local_time",
+    "call_subagent", "get_subagent_result", "read_media_file", "push_resource", "ask_user",
+    "export_chat_session_context", "replace_chat_session_context", "list_sessions", "list_cards",
+    "get_local_time",
 }  # fmt: skip
 
 
@@ -50,9 +52,9 @@ def test_the_shipped_names(ours):
     ]  # fmt: skip
     assert [prompt.name for prompt in ours.prompts()] == ["analyst", "coder", "momoka"]
     assert [card.name for card in ours.cards()] == [
-        "backend_engineer", "code_reviewer", "data_analyst", "debate_partner", "frontend_dev",
-        "product_manager", "security_auditor", "storyteller", "technical_writer", "test_author", "translator",
-        "tutor",
+        "backend_engineer", "code_reviewer", "data_analyst", "debater", "frontend_dev", "momoka",
+        "product_manager", "security_auditor", "storyteller", "sysadmin", "tech_writer", "test_writer",
+        "translator", "tutor",
     ]  # fmt: skip
 
 
@@ -170,6 +172,24 @@ def test_every_card_is_a_whole_card_of_the_third_version(path):
     ):
         assert card["data"][field], field
     assert card["data"]["creator"] == "eai-mcp"
+
+
+def test_a_dozen_cards_of_real_use_are_shipped(ours):
+    """Issue 7: a dozen shipped cards of real use (…), written for this project, with tool allow-lists."""
+    wanted = {
+        "backend_engineer", "frontend_dev", "code_reviewer", "test_writer", "data_analyst", "tech_writer",
+        "security_auditor", "sysadmin", "debater", "translator", "tutor", "momoka",
+    }  # fmt: skip
+    assert wanted <= {card.name for card in ours.cards()}
+    titles = [card.title for card in ours.cards()]
+    assert len(set(titles)) == len(titles)
+
+
+def test_what_a_card_names_is_there(ours):
+    for card in ours.cards():
+        assert card.prompt is None or ours.prompt(card.prompt).text, card.name
+        assert card.model is None or ours.model(card.model).name, card.name
+    assert ours.card("momoka").prompt == "momoka"
 
 
 def test_cards_allow_only_tools_that_there_are(ours):

@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from eai_mcp.calls import ModelRequest
-from eai_mcp.chat import window
 from eai_mcp.chat.values import Talk
 from eai_mcp.messages import assistant, user
 from eai_mcp.providers.anthropic_messages import wire_messages
@@ -35,7 +34,7 @@ def check_valid(entries: list[Entry]) -> None:
     """What every provider wants: the user begins, roles alternate, tool uses and results are in pairs."""
     messages = [entry.message for entry in entries]
     assert unpaired(messages) == []
-    asked = ModelRequest(messages=window.shown(messages, user("next")))
+    asked = ModelRequest(messages=(*messages, user("next")))
     roles = [wired["role"] for wired in wire_messages(asked, model(), marked=False)]  # type: ignore[call-overload, index]  # JSON
     assert roles[0] == roles[-1] == "user"
     assert all(one != other for one, other in pairwise(roles))

@@ -12,20 +12,19 @@ from eai_mcp.chat.choose import choose
 from eai_mcp.chat.fitting import places
 from eai_mcp.chat.values import Talk
 from eai_mcp.errors import ContextOverflow
-from eai_mcp.messages import Message, assistant, user
+from eai_mcp.messages import Message, TextBlock, assistant, user
 from eai_mcp.store import Choices
 from tests.chat.test_fitting import histories
 from tests.fakes import Scripted, said
 
 
 def system(catalog, **talk):
-    return window.system_text(choose(Talk(content="hi", **talk), Choices(), catalog, "plain"))
+    return prepared(catalog, [], user("hi"), **talk)[0]
 
 
 def test_nothing_is_added_to_what_the_user_says(catalog):
     """DESIGN section 13: bytes added to the user's message or system prompt: 0."""
     assert system(catalog) is None
-    assert window.shown([], user("hi")) == (user("hi"),)
 
 
 def test_a_prompt_and_raw_text_are_sent_as_they_are(catalog):
@@ -33,19 +32,42 @@ def test_a_prompt_and_raw_text_are_sent_as_they_are(catalog):
     assert system(catalog, system=" as it is\n") == " as it is\n"
 
 
+def prepared(catalog, history, message, **talk):
+    chosen = choose(Talk(content="hi", **talk), Choices(), catalog, "plain")
+    return window.prepared(chosen, history, message)
+
+
+def test_without_a_card_the_very_messages_of_the_history_are_shown(catalog):
+    """DESIGN section 13: bytes added to the user's message or system prompt: 0."""
+    history, message = [user("a"), assistant("b")], user("hi")
+    system, messages = prepared(catalog, history, message)
+    assert system is None
+    assert [id(one) for one in messages] == [id(one) for one in (*history, message)]
+    assert prepared(catalog, [], message, prompt="coder") == ("You write code.", (message,))
+
+
 def test_a_cards_own_prompt_stands_in_the_prompts_place_and_may_hold_it(catalog):
-    assert system(catalog, card="pirate", prompt="coder") == (
-        "You write code. Speak like a pirate.\n\nPirate sails with User.\n\nPersonality: gruff\n\nSay arr."
-    )
+    """Issue 7: `post_history_instructions` in its place."""
+    history, message = [user("a"), assistant("b")], user("hi")
+    system, messages = prepared(catalog, history, message, card="pirate", prompt="coder")
+    assert system == "You write code. Speak like a pirate.\n\nPirate sails with User.\n\nPersonality: gruff"
+    assert messages == (*history, user((TextBlock("hi"), TextBlock("Say arr."))))
+    assert [id(one) for one in messages[:2]] == [id(one) for one in history]
+
+
+def test_who_speaks_can_be_named(catalog):
+    chosen = choose(Talk(content="hi", card="pirate"), Choices(), catalog, "plain")
+    system, _ = window.prepared(chosen, [], user("hi"), user="Ann")
+    assert "Pirate sails with Ann." in str(system)
 
 
 def test_a_card_without_a_prompt_of_its_own_follows_the_prompt(catalog):
     assert system(catalog, card="clerk") == "You count things.\n\nA clerk."
 
 
-def test_a_message_with_nothing_in_it_is_not_sent():
+def test_a_message_with_nothing_in_it_is_not_sent(catalog):
     empty = Message("assistant", ())
-    assert window.shown([user("a"), empty, assistant("b")], user("c")) == (
+    assert prepared(catalog, [user("a"), empty, assistant("b")], user("c"))[1] == (
         user("a"),
         assistant("b"),
         user("c"),
