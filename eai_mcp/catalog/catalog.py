@@ -4,12 +4,12 @@ Nothing is read before the first look-up, each kind by itself. A changed file is
 that turned bad is reported and skipped.
 """
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from eai_mcp.catalog import cards as card_files
 from eai_mcp.catalog.entries import Card, Model, Problem, Prompt
 from eai_mcp.catalog.models import read_model, unsound
 from eai_mcp.catalog.prompts import read_prompt
@@ -51,13 +51,7 @@ class Catalog:
         self._prompts: Shelf[Prompt] = Shelf(
             "prompt", _folders(prompts, roots, "prompts"), {".md": read_prompt}
         )
-        self._cards: Shelf[Card] = Shelf(
-            "card",
-            _folders(cards, roots, "cards"),
-            card_files.READERS,
-            largest=card_files.LARGEST_FILES,
-            remarks=card_files.remarks,
-        )
+        self._card_folders = _folders(cards, roots, "cards")
 
     @classmethod
     def standard(
@@ -135,6 +129,14 @@ class Catalog:
         """A number that grows whenever what is offered has changed. Reading it looks, too."""
         self.problems()
         return self._version
+
+    @functools.cached_property
+    def _cards(self) -> Shelf[Card]:
+        from eai_mcp.catalog import cards  # many servers never look at one
+
+        return Shelf(
+            "card", self._card_folders, cards.READERS, largest=cards.LARGEST_FILES, remarks=cards.remarks
+        )
 
     def _fresh(self, shelf: Shelf[T]) -> Shelf[T]:
         self._version += shelf.look(self._clock())

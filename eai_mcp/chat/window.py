@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 from eai_mcp.calls import AttemptFailed, Call, Emit, ModelRequest, ModelResponse
 from eai_mcp.catalog.entries import Model
-from eai_mcp.chat import fitting, playing
+from eai_mcp.chat import fitting
 from eai_mcp.chat.choose import Chosen
-from eai_mcp.chat.macros import Macros
 from eai_mcp.errors import ContextOverflow
 from eai_mcp.messages import Message
 
@@ -42,6 +41,10 @@ def prepared(
     messages = tuple(one for one in (*history, message) if one.content)
     if chosen.card is None:
         return prompt or None, messages
+    # Many servers never play one.
+    from eai_mcp.chat import playing
+    from eai_mcp.chat.macros import Macros
+
     macros = Macros(card=chosen.card, user=user, session=session, turn=turn_id)
     return playing.played(macros, prompt, messages)
 
