@@ -132,6 +132,13 @@ class Registry:
             return self._following.followed(space, name, found)
         return past(name, *found)
 
+    async def by_request(self, space: str, session: str, request_id: str) -> Followed | None:
+        """The turn that a request id began, running or ended; None if it began none."""
+        name = names.checked(session)
+        names.check_text("request_id", request_id)
+        known = await self._store.repeated(space, name, request_id)
+        return None if known is None else await self.find(space, name, known.turn_id)
+
     async def interrupt(self, space: str, session: str, turn_id: str | None = None) -> TurnResult:
         """Stop the running turn, in whatever process, or drop the question that waits; how the turn ended.
 

@@ -21,7 +21,7 @@ from eai_mcp.chat.questions import Wanted
 from eai_mcp.chat.toolbox.box import Toolbox
 from eai_mcp.chat.toolbox.kit import Kit
 from eai_mcp.chat.toolbox.steps import Budget
-from eai_mcp.chat.toolbox.tool import Use
+from eai_mcp.chat.toolbox.use import Use
 from eai_mcp.errors import sole
 from eai_mcp.messages import (
     INTERRUPTED,

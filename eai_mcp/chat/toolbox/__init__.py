@@ -1,13 +1,15 @@
 """The tools of the chat model: what it may do besides saying something.
 
-box         all of them by name; who may use which, checked arguments, mistakes as results
-approval    what a person has to allow first
-kit         those of one turn, with what they began in it
-steps       how many steps a turn may take, and when the model is told to wrap up
-polls       "still running", said again and again, shown once
-
-machine     scripts and terminals                 media       pictures out of the work directory
-subagents   other sessions, asked by this one     pushing     resources for the caller
-context     this session's own history            looking     sessions, cards, the time
-own         the operator's own tools
+| module | is about |
+|---|---|
+| box, stock | all of them by name, who may use which, mistakes as results; how they are made |
+| tool, use, kit | one of them; one use of it; what those of one turn share |
+| approval | what a person has to allow first |
+| steps, polls | how many steps a turn may take; "still running", shown once |
+| machine | scripts and terminals |
+| subagents, children | other sessions, asked by this one; the turns that they take |
+| media, pictures, work | pictures out of the work directory |
+| context | this session's own history |
+| pushing, looking | resources for the caller; sessions, cards, the time |
+| own | the operator's own tools |
 """

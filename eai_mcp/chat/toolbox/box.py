@@ -4,8 +4,8 @@ A turn may use what the operator allows and its card names. Where no card names 
 operator chose. Whatever goes wrong with a tool is a result that the model reads, so it can do better.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from eai_mcp.calls import ToolSpec
 from eai_mcp.catalog.entries import Card
@@ -13,16 +13,20 @@ from eai_mcp.chat import questions
 from eai_mcp.chat.toolbox import approval
 from eai_mcp.chat.toolbox.approval import Approval
 from eai_mcp.chat.toolbox.kit import Kit
-from eai_mcp.chat.toolbox.tool import Tool, Use, failure, outcome
+from eai_mcp.chat.toolbox.use import Use, failure, outcome
 from eai_mcp.errors import ConfigError, EaiError, InvalidArgument
 from eai_mcp.middleware import ToolDone, ToolOutcome
 from eai_mcp.observe import internal
+
+if TYPE_CHECKING:
+    from eai_mcp.chat.toolbox.tool import Tool
 
 
 class Toolbox:
     """The tools. `allowed` are those that any turn may use (None: all), `usual` those of one without a card.
 
-    `approvals` say which need to be allowed by a person, by name; others always run.
+    `approvals` say which need to be allowed by a person, by name; others always run. `stock` makes tools when
+    the first turn may use any, which in many servers none does.
     """
 
     def __init__(
@@ -35,18 +39,26 @@ class Toolbox:
         self._allowed = allowed
         self._usual = usual
         self._approvals = approvals or {}
-        self._tools: dict[str, Tool[Any]] = {}
+        self.stock: Callable[[], Iterable[Tool[Any]]] | None = None
+        self._made: dict[str, Tool[Any]] = {}
 
-    def add(self, *tools: Tool[Any]) -> None:
+    @property
+    def _tools(self) -> "Mapping[str, Tool[Any]]":
+        if self.stock is not None:
+            stock, self.stock = self.stock, None
+            self.add(*stock())
+        return self._made
+
+    def add(self, *tools: "Tool[Any]") -> None:
         """Put tools in; models are told of them in this order.
 
         Raises:
             ConfigError: There is one of that name.
         """
         for tool in tools:
-            if tool.name in (*self._tools, questions.NAME):
+            if tool.name in (*self._made, questions.NAME):
                 raise ConfigError(f"there are two tools named {tool.name!r}")
-            self._tools[tool.name] = tool
+            self._made[tool.name] = tool
 
     def check(self) -> None:
         """See that what the operator named is there.
@@ -54,6 +66,8 @@ class Toolbox:
         Raises:
             ConfigError: There is no such tool.
         """
+        if not (self._allowed or self._usual or self._approvals):
+            return
         known = (*self._tools, questions.NAME)
         for name in (*(self._allowed or ()), *self._usual, *self._approvals):
             if name not in known:
@@ -61,11 +75,13 @@ class Toolbox:
 
     def has(self, name: str, kit: Kit) -> bool:
         """Whether a turn may use the tool of that name, and there is one besides asking."""
-        return name in self._tools and name in kit.names
+        return name in kit.names and name in self._tools
 
     def names(self, card: Card | None, bound: frozenset[str] | None = None) -> tuple[str, ...]:
         """The tools of a turn; with a `bound`, of those only."""
         wanted = self._usual if card is None or card.tools is None else card.tools
+        if not wanted:
+            return ()
         return tuple(
             name
             for name in (*self._tools, questions.NAME)
@@ -88,9 +104,9 @@ class Toolbox:
     async def run(self, use: Use) -> ToolDone:
         """What a use comes to; a mistake is an outcome, too."""
         name = use.run.name
-        tool = self._tools.get(name)
-        if tool is None or not self.has(name, use.kit):
+        if not self.has(name, use.kit):
             return _unknown(use)
+        tool = self._tools[name]
         try:
             given = tool.given(use.run.input)
         except InvalidArgument as error:
@@ -104,7 +120,7 @@ class Toolbox:
         return await _ran(tool, given, use)
 
 
-async def _ran(tool: Tool[Any], given: Any, use: Use) -> ToolOutcome:
+async def _ran(tool: "Tool[Any]", given: Any, use: Use) -> ToolOutcome:
     try:
         return outcome(await tool.run(given, use))
     except EaiError as error:

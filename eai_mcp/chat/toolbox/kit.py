@@ -11,7 +11,7 @@ from eai_mcp.errors import EaiError
 from eai_mcp.messages import Line
 from eai_mcp.observe import internal
 
-STOP_S = 1.5
+STOP_S = 1.0
 """How long what a turn began may take to end once the turn was stopped."""
 
 End: TypeAlias = Callable[[], Awaitable[object]]

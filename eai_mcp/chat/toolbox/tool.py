@@ -1,26 +1,21 @@
-"""A tool of the chat model, and what it is told of the turn that uses it."""
+"""A tool of the chat model, and how its arguments are told and checked.
+
+Loaded with the first tool that a turn may use: pydantic's models cost time.
+"""
 
 import functools
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 import pydantic
 from pydantic import JsonValue
 
 from eai_mcp.calls import ToolSpec
-from eai_mcp.chat.toolbox.kit import Kit
+from eai_mcp.chat.toolbox.use import Told, Use
 from eai_mcp.errors import InvalidArgument
-from eai_mcp.messages import JsonObject, TextBlock
-from eai_mcp.middleware import ToolOutcome, ToolRun
+from eai_mcp.messages import JsonObject
 from eai_mcp.wire import INVALID_JSON
-
-if TYPE_CHECKING:
-    from eai_mcp.store import Claim
-
-Told: TypeAlias = ToolOutcome | JsonObject
-"""What a tool says: blocks, or an object that the model reads as JSON."""
 
 
 class Arguments(pydantic.BaseModel):
@@ -32,29 +27,25 @@ class Arguments(pydantic.BaseModel):
 A = TypeVar("A", bound=Arguments)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """One use of a tool: the turn that it is in, and what the turn's tools share."""
-
-    claim: "Claim"
-    run: ToolRun
-    kit: Kit
-
-
 @dataclass(frozen=True, kw_only=True)
 class Tool(Generic[A]):
-    """A tool by the name that the model says. `shown` is the exact thing that a person has to allow."""
+    """A tool by the name that the model says. `shown` is the exact thing that a person has to allow.
+
+    `parameters` is a JSON Schema to tell the model, None for that of the `arguments`.
+    """
 
     name: str
     description: str
     arguments: type[A]
     run: Callable[[A, Use], Awaitable[Told]]
     shown: Callable[[A], str] | None = None
+    parameters: JsonObject | None = None
 
     @functools.cached_property
     def spec(self) -> ToolSpec:
         """The tool as a model is told of it."""
-        return ToolSpec(self.name, self.description, _schema(self.arguments))
+        schema = _schema(self.arguments) if self.parameters is None else self.parameters
+        return ToolSpec(self.name, self.description, schema)
 
     def given(self, said: JsonObject) -> A:
         """The arguments that the model sent, checked.
@@ -70,18 +61,6 @@ class Tool(Generic[A]):
             wrong = [_mistake(one["loc"], one["msg"]) for one in error.errors(include_url=False)[:5]]
             known = ", ".join(self.arguments.model_fields) or "none"
             raise InvalidArgument(f"{'; '.join(wrong)} (arguments: {known})", field="arguments") from error
-
-
-def outcome(told: Told) -> ToolOutcome:
-    """What a tool said, as the model reads it."""
-    if isinstance(told, ToolOutcome):
-        return told
-    return ToolOutcome((TextBlock(json.dumps(told, ensure_ascii=False)),))
-
-
-def failure(reason: str) -> ToolOutcome:
-    """The outcome of a tool that came to nothing."""
-    return ToolOutcome((TextBlock(reason),), failed=True)
 
 
 def _mistake(place: tuple[int | str, ...], message: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 import anyio
 
 from eai_mcp.chat.toolbox.box import Toolbox
-from eai_mcp.chat.toolbox.tool import Arguments, Tool, Use
+from eai_mcp.chat.toolbox.tool import Arguments, Tool
+from eai_mcp.chat.toolbox.use import Use
 from eai_mcp.messages import JsonObject
 
 

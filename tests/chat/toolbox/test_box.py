@@ -6,7 +6,8 @@ import pytest
 
 from eai_mcp.catalog.entries import Card
 from eai_mcp.chat.questions import ASK_USER
-from eai_mcp.chat.toolbox.tool import Arguments, Tool, Use
+from eai_mcp.chat.toolbox.tool import Arguments, Tool
+from eai_mcp.chat.toolbox.use import Use
 from eai_mcp.errors import ConfigError, LimitExceeded
 from eai_mcp.messages import JsonObject, ToolUseBlock
 from eai_mcp.wire import INVALID_JSON
