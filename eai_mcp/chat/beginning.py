@@ -36,7 +36,7 @@ REPEATED = "request_id was used before: this is the turn that it began then"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """Begins turns, each in a task of `tasks`.
+    """Begins turns, each in a task of `tasks`, until it is `closing`.
 
     `choosing` settles model, prompt and card of a talk in a session that remembers some.
     """
@@ -52,6 +52,7 @@ class Beginning:
     keeper: Keeper
     following: Following
     lines: Lines = field(default_factory=Lines)
+    closing: anyio.Event = field(default_factory=anyio.Event)
 
     async def begin(self, space: str, talk: Talk, *, wait_s: float | None) -> Followed:
         """See `Registry.begin`."""
@@ -134,6 +135,8 @@ class Beginning:
     async def _begun(
         self, space: str, name: str, talk: Talk, message: Message, row: SessionRow | None
     ) -> Followed:
+        if self.closing.is_set():  # a turn that begins now would be interrupted at once
+            raise Conflict("the server is ending, and nothing was sent", retryable=True, chat_session=name)
         self.limits.check(row)
         chosen = self.choosing(talk, row.choices if row else Choices())
         if chosen.card is not None:

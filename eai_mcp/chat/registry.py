@@ -264,6 +264,7 @@ class Registry:
 
     async def aclose(self) -> None:
         """Interrupt every running turn, and wait until what was said in them is saved."""
+        self.beginning.closing.set()
         turns = self._keeper.turns()
         for turn in turns:
             turn.interrupt()

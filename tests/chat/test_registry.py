@@ -6,7 +6,7 @@ import pytest
 from eai_mcp.calls import AttemptFailed, Preparing, TextDelta, ThinkingDelta
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.values import Effective, TurnResult
-from eai_mcp.errors import InvalidArgument, LimitExceeded
+from eai_mcp.errors import Conflict, InvalidArgument, LimitExceeded
 from eai_mcp.messages import (
     DocumentBlock,
     ImageBlock,
@@ -19,7 +19,7 @@ from eai_mcp.messages import (
 )
 from eai_mcp.store.sqlite import SqliteStore
 from tests.chat.taking import ask, begin, history, opened
-from tests.fakes import said
+from tests.fakes import Held, said
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
@@ -126,3 +126,24 @@ async def test_what_is_heard_tells_what_the_model_is_doing(catalog):
 
 def test_text_blocks_and_strings_are_the_same_message():
     assert user("a") == user((TextBlock("a"),))
+
+
+async def test_who_waits_in_line_begins_nothing_while_the_server_ends(catalog):
+    """Issue 4: a clean end: what ran is interrupted and saved, and nothing begins any more."""
+    held = Held()
+    async with opened(catalog, held, said("never")) as (registry, call):
+        await begin(registry, "a")
+        await held.reached.wait()
+        refused: list[Conflict] = []
+
+        async def waits():
+            with pytest.raises(Conflict, match="the server is ending, and nothing was sent") as caught:
+                await begin(registry, "b", if_busy="wait")
+            refused.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waits)
+            await anyio.wait_all_tasks_blocked()
+            await registry.aclose()
+        assert len(call.requests) == 1
+        assert refused[0].retryable
