@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.abc import TaskGroup
 
 from eai_mcp import middleware as layering
 from eai_mcp import observe, providers, telemetry
@@ -23,6 +25,8 @@ from eai_mcp.catalog.entries import Model
 from eai_mcp.chat import window
 from eai_mcp.chat.layers import Layers
 from eai_mcp.chat.registry import Registry
+from eai_mcp.chat.toolbox import stock
+from eai_mcp.chat.toolbox.box import Toolbox
 from eai_mcp.errors import ConfigError
 from eai_mcp.middleware import Named
 from eai_mcp.pipeline import whole as pipeline
@@ -41,7 +45,7 @@ SAVING_LIMIT_S, CLOSING_LIMIT_S = 1.0, 0.75
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The open parts."""
+    """The open parts. `unconfined` says why the chat model's commands are in no sandbox, None if they are."""
 
     settings: Settings
     catalog: Catalog
@@ -49,6 +53,7 @@ class App:
     parts: providers.Parts
     observers: observe.Observers
     guards: Guards
+    unconfined: str | None = None
 
     def hear(self, observer: observe.Observer) -> None:
         """Let `observer` hear every fact from now on."""
@@ -64,16 +69,7 @@ class App:
         Raises:
             ConfigError: The file with the sessions is in there.
         """
-        from eai_mcp.formats.files import Folder
-
-        root, store = self.settings.exports, self.settings.store
-        if store is not None and store.resolve().is_relative_to(root.resolve()):
-            raise ConfigError(
-                f"the folder for exports, {root}, holds the file with the sessions, {store}, which an export"
-                " could overwrite; name another one with EAI_MCP_EXPORTS",
-                field="exports",
-            )
-        return Folder(root / "spaces" / hashlib.sha256(space.encode()).hexdigest() if space else root)
+        return _exports(self.settings, space)
 
     def missing(self, model: Model) -> str | None:
         """What has to be done before `model` can answer, None when nothing has to."""
@@ -109,34 +105,79 @@ async def opened(
         telemetry.opened(otel=settings.otel, observers=settings.observers, log=observer) as observers,
         anyio.create_task_group() as tasks,
     ):
-        parts = providers.Parts(
-            environ=settings.environ,
-            client=_Client(closing),
-            closing=closing,
-            cache=settings.cache,
-            offline=settings.offline,
-            gguf=settings.gguf,
-        )
+        parts = _parts(settings, closing)
         guards = Guards(observe=observers, defaults=settings.reliability, failed=layers.hear)
+        folder = settings.store and settings.store.parent
+        calls = _Calls(parts, catalog, guards, named, observers)
+        machine = await _machine(settings, tasks, observers)
+        own = stock.own(settings.tools)
+        usual = stock.usual(settings.toolbox, own, machine=machine is not None)
+        toolbox = Toolbox(allowed=settings.toolbox, usual=usual, approvals=settings.approvals)
         registry = Registry(
             store=store,
             catalog=catalog,
-            call_for=_Calls(parts, catalog, guards, named, observers),
+            call_for=calls,
             tasks=tasks,
             default_model=settings.model,
             limits=settings.limits,
             observe=observers,
             layers=layers,
-            folder=settings.store and settings.store.parent,
+            toolbox=toolbox,
+            folder=folder,
         )
+        exports = partial(_exports, settings)
+        toolbox.stock = stock.Stock(registry, catalog, store, exports, calls, tasks, machine, folder, own)
+        toolbox.check()
+        if machine is not None:
+            closing.push_async_callback(machine.terminals.aclose)
+        unconfined = machine.unconfined if machine else None
         try:
-            yield App(settings, catalog, registry, parts, observers, guards)
+            yield App(settings, catalog, registry, parts, observers, guards, unconfined)
         finally:
-            # Each has its own limit: a disk that is slow must not keep children alive.
-            for close, limit_s in ((registry.aclose, SAVING_LIMIT_S), (closing.aclose, CLOSING_LIMIT_S)):
-                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + limit_s):
-                    await close()
+            await _closed(registry, closing)
             tasks.cancel_scope.cancel()
+
+
+def _parts(settings: Settings, closing: AsyncExitStack) -> providers.Parts:
+    return providers.Parts(
+        environ=settings.environ,
+        client=_Client(closing),
+        closing=closing,
+        cache=settings.cache,
+        offline=settings.offline,
+        gguf=settings.gguf,
+    )
+
+
+async def _closed(registry: Registry, closing: AsyncExitStack) -> None:
+    # Each has its own limit: a disk that is slow must not keep children alive.
+    for close, limit_s in ((registry.aclose, SAVING_LIMIT_S), (closing.aclose, CLOSING_LIMIT_S)):
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + limit_s):
+            await close()
+
+
+def _exports(settings: Settings, space: str) -> "Folder":
+    from eai_mcp.formats.files import Folder
+
+    root, store = settings.exports, settings.store
+    if store is not None and store.resolve().is_relative_to(root.resolve()):
+        raise ConfigError(
+            f"the folder for exports, {root}, holds the file with the sessions, {store}, which an export"
+            " could overwrite; name another one with EAI_MCP_EXPORTS",
+            field="exports",
+        )
+    return Folder(root / "spaces" / hashlib.sha256(space.encode()).hexdigest() if space else root)
+
+
+async def _machine(settings: Settings, tasks: TaskGroup, observer: observe.Observer) -> stock.Machine | None:
+    return await stock.machine(
+        settings.terminal,
+        private=[path for path in (settings.store, settings.config) if path is not None],
+        limits=settings.terminal_limits,
+        environ=settings.environ,
+        tasks=tasks,
+        observe=observer,
+    )
 
 
 @asynccontextmanager

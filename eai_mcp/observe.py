@@ -6,6 +6,11 @@ request:
 
     session.opened
     session.closed
+    sandbox.missing         reason                       commands of the chat model are not confined
+    terminal.opened         pty_session_id
+    terminal.closed         pty_session_id, why
+    run.started …           task_id                      a script in a terminal, which may outlast its turn
+    run.completed           task_id, seconds, exit_code, bytes, status
     turn.received           model, characters
     turn.started            model, metadata?             or, when it is given the answer to its question:
     turn.resumed            model, metadata?
@@ -56,7 +61,11 @@ from eai_mcp.errors import Internal
 Value: TypeAlias = str | int | float | bool | None
 
 LONGEST_SHOWN = 1_000
-LEVELS = {"output.delta": logging.DEBUG, "circuit.opened": logging.WARNING}
+LEVELS = {
+    "output.delta": logging.DEBUG,
+    "circuit.opened": logging.WARNING,
+    "sandbox.missing": logging.WARNING,
+}
 _log = logging.getLogger("eai_mcp")
 _numbers = itertools.count(1)
 _failures: Counter[str] = Counter()

@@ -1,20 +1,27 @@
 """What the operator may choose. `app` reads it; nothing below sees it."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import platformdirs
 
 from eai_mcp.catalog.entries import Reliability
 from eai_mcp.chat.limits import Limits
+from eai_mcp.chat.toolbox.approval import Approval
 from eai_mcp.errors import ConfigError
+from eai_mcp.terminal import Limits as TerminalLimits
+
+if TYPE_CHECKING:
+    from eai_mcp.terminal.sandbox import Confinement
 
 DEFAULT_MODEL = "local"
 MEMORY = "memory:"
 STORE = "sessions.db"
 EXPORTS = "exports"
+ROOTS_TERMINALS = Path("/var/lib/eai-mcp/terminals")
 ELICIT_LIMIT_S = 300.0
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
@@ -36,6 +43,10 @@ class Settings:
     `module:attribute` (EAI_MCP_OBSERVERS). `middleware` stands round turns, calls and tools, the first one
     outermost, named alike (EAI_MCP_MIDDLEWARE). `reliability` is for models that do not say otherwise
     (EAI_MCP_RELIABILITY names its file). `limits` hold turns and sessions.
+    `terminal` lets the chat model run commands, None forbids it, and `terminal_limits` hold those. `toolbox`
+    names the only tools that it may use, and those of a turn without a card; None is all that its card names,
+    without a card those of the terminal. `tools` are the operator's own, like `module:attribute`. `approvals`
+    say by tool whether a person is asked; with `approve_by_talk` a caller's word counts as a person's.
     `environ` is where API keys are looked up: the environment, and below it the lines of a file that
     EAI_MCP_KEYS names.
     """
@@ -59,6 +70,12 @@ class Settings:
     middleware: tuple[str, ...] = ()
     reliability: Reliability = Reliability()
     limits: Limits = Limits()
+    terminal: "Confinement | None" = None
+    terminal_limits: TerminalLimits = TerminalLimits()
+    toolbox: tuple[str, ...] | None = None
+    tools: tuple[str, ...] = ()
+    approvals: Mapping[str, Approval] = field(default_factory=dict)
+    approve_by_talk: bool = False
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -72,8 +89,8 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
         keys = whole_path("EAI_MCP_KEYS", environ["EAI_MCP_KEYS"])
     if keys is not None:
         environ = {**_keys_in(keys), **environ}
-    settings = Settings(environ=environ, offline=_flag(environ, "EAI_MCP_OFFLINE"))
-    elicit = _flag(environ, "EAI_MCP_ELICIT")
+    settings = Settings(environ=environ, offline=flag(environ, "EAI_MCP_OFFLINE"))
+    elicit = flag(environ, "EAI_MCP_ELICIT")
     paths = {
         "exports": "EAI_MCP_EXPORTS",
         "cache": "EAI_MCP_CACHE",
@@ -88,9 +105,9 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
         store=store_named("EAI_MCP_STORE", store) if store else settings.store,
         offline=settings.offline,
         elicit=elicit,
-        otel=_flag(environ, "EAI_MCP_OTEL"),
-        observers=_listed(environ, "EAI_MCP_OBSERVERS"),
-        middleware=_listed(environ, "EAI_MCP_MIDDLEWARE"),
+        otel=flag(environ, "EAI_MCP_OTEL"),
+        observers=listed(environ, "EAI_MCP_OBSERVERS"),
+        middleware=listed(environ, "EAI_MCP_MIDDLEWARE"),
         reliability=reliability_in(chosen["reliability"]) if "reliability" in chosen else Reliability(),
         model=environ.get("EAI_MCP_MODEL") or settings.model,
         exports=chosen.get("exports", settings.exports),
@@ -153,8 +170,18 @@ def reliability_in(file: Path) -> Reliability:
     return found
 
 
-def _listed(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+def listed(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """The words of a variable that has some, with commas between them."""
     return tuple(filter(None, map(str.strip, environ.get(name, "").split(","))))
+
+
+def terminal_folder() -> Path:
+    """Where work directories are unless somebody says otherwise.
+
+    A terminal of root runs as another user, who cannot enter root's own folders.
+    """
+    is_root = getattr(os, "geteuid", lambda: 1)() == 0
+    return ROOTS_TERMINALS if is_root else _data_folder() / "terminals"
 
 
 def _data_folder() -> Path:
@@ -185,7 +212,12 @@ def _unquoted(value: str) -> str:
     return value[1:-1] if quoted else value
 
 
-def _flag(environ: Mapping[str, str], name: str) -> bool:
+def flag(environ: Mapping[str, str], name: str) -> bool:
+    """Whether a variable says yes.
+
+    Raises:
+        ConfigError: It says neither yes nor no.
+    """
     value = environ.get(name, "").strip().lower()
     if value not in (*TRUE, *FALSE):
         raise ConfigError(f"{name} must be 1 or 0, not {value!r}", field=name)

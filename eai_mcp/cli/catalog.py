@@ -12,7 +12,7 @@ WIDTH = 100
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print a line for each entry, and the files that were skipped to standard error."""
+    """Print a line for each entry, and what is wrong with files to standard error."""
     logs.to_stderr(options.log_level)
     return anyio.run(_show, options)
 
@@ -28,5 +28,5 @@ async def _show(options: argparse.Namespace) -> int:
                 description = description[: WIDTH - 1] + "…"
             screen.show(f"{mark} {entry['name']:<20} {description}{needs}\n")
         for problem in told.get("problems", []):
-            screen.tell(f"skipped {problem}")
+            screen.tell(f"eai-mcp: {problem}")
     return 0

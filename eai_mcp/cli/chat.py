@@ -6,6 +6,7 @@ are kept as they were typed, indentation too.
 
 import argparse
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio
 
@@ -28,7 +29,8 @@ async def _chat(options: argparse.Namespace) -> int:
         screen.tell(HELP)
         async for message in _messages():
             try:
-                await talk.take_turn(opened, talk.to_talk(options, message))
+                said = replace(talk.to_talk(options, message), by_person=True)
+                await talk.take_turn(opened, said)
                 code = 0
             except EaiError as error:
                 screen.tell(f"eai-mcp: {screen.sentence(error)}")

@@ -5,6 +5,8 @@ import importlib.metadata
 import os
 import platform
 import sqlite3
+import sys
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from eai_mcp.providers import local_status
 from eai_mcp.settings import Settings
 from eai_mcp.store import database
 from eai_mcp.store.sqlite import SqliteStore
+from eai_mcp.terminal import Limits
 
 PACKAGES = ("mcp", "anyio", "httpx2", "pydantic", "xllamacpp")
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -43,7 +46,8 @@ async def _doctor(settings: Settings) -> int:
         await _models(found, opened)
         found.good(f"{len(opened.catalog.prompts())} prompts, {len(opened.catalog.cards())} cards")
         for problem in opened.catalog.problems():
-            found.bad(f"skipped {problem}")
+            found.bad(f"{problem}")
+    await _terminals(found)
     return 1 if found.is_wrong else 0
 
 
@@ -71,6 +75,23 @@ async def _sessions(found: "_Findings", settings: Settings) -> None:
         )
     else:
         found.good(f"SQLite {sqlite3.sqlite_version}")
+
+
+async def _terminals(found: "_Findings") -> None:
+    """Whether commands of the chat model would be confined, where terminals are turned on."""
+    if sys.platform == "win32":
+        return
+    from eai_mcp.terminal.sandbox import Confinement, Sandbox
+
+    with tempfile.TemporaryDirectory(prefix="eai-mcp-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root, another user tries it
+        sandbox = Sandbox(Confinement(folder=folder), limits=Limits(), environ=os.environ)
+        why_not = await sandbox.opened()
+    if why_not is None:
+        found.good("bubblewrap works: commands of the chat model would be confined (--terminal)")
+    else:
+        found.mind(f"no sandbox for commands of the chat model (--terminal): {why_not}")
 
 
 def _may_be_there(path: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import get_args
 import eai_mcp
 from eai_mcp import formats, settings
 from eai_mcp.chat.limits import Limits
+from eai_mcp.cli import tooling
 
 MOST_TOKENS = 2**31 - 1
 LONGEST_S = 7 * 86_400
@@ -63,6 +64,7 @@ def chosen_settings(options: argparse.Namespace) -> settings.Settings:
 
     base = settings.from_environ(os.environ, keys=file("keys"))
     numbers = file("reliability")
+    base = tooling.chosen(options, base, os.environ)
     return replace(
         base,
         middleware=(*base.middleware, *options.middleware),
@@ -184,10 +186,33 @@ def _serve(made: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long they have to answer (default %(default)g)",
     )
+    _working(made)
     _observing(made)
     made.add_argument("--session-turns", type=tokens, metavar="N", help="turns that a session may take")
     made.add_argument("--session-tokens", type=tokens, metavar="N", help="tokens that a session may use")
     made.add_argument("--session-usd", type=dollars, metavar="USD", help="what a session may cost")
+
+
+def _working(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--turn-steps",
+        type=tokens,
+        default=DEFAULTS.turn_steps,
+        metavar="N",
+        help="rounds of tools in a turn (default %(default)d)",
+    )
+    tooling.add(made)
+    made.add_argument(
+        "--approve-by-talk",
+        action="store_true",
+        help="take `approve` in talk, with the question's turn_id, for a person's word",
+    )
+    made.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="who calls over HTTP must say the token that stands in it; --terminal needs one there",
+    )
 
 
 def _observing(made: argparse.ArgumentParser) -> None:
@@ -249,6 +274,7 @@ def _choices(made: argparse.ArgumentParser) -> None:
     made.add_argument("--prompt", metavar="NAME", help="see: eai-mcp prompts")
     made.add_argument("--card", metavar="NAME", help="see: eai-mcp cards")
     made.add_argument("--system", metavar="TEXT", help="raw system text in the prompt's place")
+    tooling.add(made)
     made.add_argument("--temperature", type=temperature, metavar="0..2")
     made.add_argument("--max-tokens", type=tokens, metavar="N")
     made.add_argument("--seed", type=int, metavar="N")

@@ -33,6 +33,7 @@ def serve(options: argparse.Namespace) -> int:
     limits = replace(
         settings.limits,
         turn_s=options.turn_limit,
+        turn_steps=options.turn_steps,
         orphan_s=options.orphan_limit,
         question_s=options.question_limit,
         session_turns=options.session_turns,
@@ -45,9 +46,16 @@ def serve(options: argparse.Namespace) -> int:
         on_disconnect=options.on_disconnect,
         elicit=settings.elicit or options.elicit,
         elicit_limit_s=options.elicit_limit,
+        approve_by_talk=options.approve_by_talk,
         otel=settings.otel or options.otel,
         observers=(*settings.observers, *options.observers),
     )
+    if options.transport != "stdio" and settings.terminal and options.token_file is None:
+        raise ConfigError(
+            "--terminal over HTTP needs --token-file, also on loopback: else any program of this machine, and"
+            " whatever a browser runs, could use it",
+            field="token_file",
+        )
     if options.transport == "stdio":
         anyio.run(_serve_stdio, settings)
     else:
@@ -59,25 +67,31 @@ async def _serve_stdio(settings: Settings) -> None:
     if sys.stdin is not None and sys.stdin.isatty():
         logs.tell("eai-mcp serves MCP on these lines: let a client start it (see README). Ctrl-D ends it.")
     async with app.opened(settings) as opened:
-        _warn_of_the_store(opened.settings)
-        _warn_of_the_default(opened)
+        _warn(opened)
         await stdio.serve_stdio(face.build(opened))
 
 
 async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
-    from eai_mcp.server import http  # starlette's and uvicorn's parts, which stdio does without
+    from eai_mcp.server import http, token  # starlette's and uvicorn's parts, which stdio does without
 
     async with app.opened(settings) as opened:
-        _warn_of_the_store(opened.settings)
-        _warn_of_the_default(opened)
+        _warn(opened)
         await http.serve_http(
             face.build(opened),
             host=options.host,
             port=options.port,
             sse=options.transport == "sse",
             ready=functools.partial(status.readiness, opened),
+            token=None if options.token_file is None else token.Token(options.token_file),
             announce=lambda url: logs.tell(f"eai-mcp serves {url}"),
         )
+
+
+def _warn(opened: app.App) -> None:
+    _warn_of_the_store(opened.settings)
+    _warn_of_the_default(opened)
+    if opened.unconfined is not None:
+        logs.tell(f"eai-mcp: NO SANDBOX: {opened.unconfined}", level=logging.WARNING)
 
 
 def _warn_of_the_store(settings: Settings) -> None:

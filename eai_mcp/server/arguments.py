@@ -42,6 +42,7 @@ class TalkArguments(Arguments):
     on_timeout: OnTimeout = Field("detach", description="then: status running, or stop it")
     if_busy: IfBusy = "error"
     request_id: Name | None = Field(None, description="makes a repeated call safe")
+    turn_id: Name | None = Field(None, description="whose question this answers")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
@@ -86,7 +87,7 @@ class GetHistoryArguments(Arguments):
     after: Annotated[int, Field(ge=0, le=FARTHEST)] = 0
     limit: Page = 50
     offset: Annotated[
-        int, Field(ge=0, le=FARTHEST, description="characters to skip in the first message's text")
+        int, Field(ge=0, le=FARTHEST, description="characters to skip in the first message")
     ] = 0
 
 
@@ -101,7 +102,7 @@ class ForkArguments(Arguments):
 
     chat_session: str
     new_session: str
-    after: Annotated[int, Field(ge=0, le=FARTHEST, description="the last message to copy")] | None = None
+    after: Annotated[int, Field(ge=0, le=FARTHEST, description="last message to copy")] | None = None
 
 
 class ExportArguments(Arguments):

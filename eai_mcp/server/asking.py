@@ -158,7 +158,7 @@ class Asking:
     async def _answered(
         self, space: str, session: str, asked: Answers, answer: str, follow: Follow
     ) -> TurnResult:
-        talk = Talk(content=answer, session=session, answers=asked)
+        talk = Talk(content=answer, session=session, answers=asked, by_person=True)
         return await follow(await self._registry.begin(space, talk))
 
     async def _left_open(self, space: str, result: TurnResult, why: str) -> TurnResult:

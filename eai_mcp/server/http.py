@@ -27,6 +27,7 @@ from eai_mcp.server.bodies import Readable
 from eai_mcp.server.carrier import Interruptible, serve_app
 from eai_mcp.server.probe import Probing
 from eai_mcp.server.shutdown import Ending
+from eai_mcp.server.token import Guarded, Token
 
 MAX_BODY = 32 * 1024 * 1024
 NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -46,6 +47,7 @@ async def serve_http(
     max_body: int = MAX_BODY,
     stateful: bool = False,
     ready: Ready | None = None,
+    token: Token | None = None,
     announce: Callable[[str], None],
     log_level: str = "warning",
     closing_s: float = shutdown.LIMIT_S,
@@ -54,7 +56,7 @@ async def serve_http(
 
     Port 0 is any free one. `announce` is told the URL of streamable HTTP once it answers; with `sse` the
     deprecated transport stands beside it at /sse. A body of more than `max_body` bytes is refused. /readyz
-    tells what `ready` does. Needs the asyncio backend.
+    tells what `ready` does. With a `token`, only those who say it are served. Needs the asyncio backend.
 
     Raises:
         ConfigError: The host is not loopback, or the port cannot be had.
@@ -70,6 +72,7 @@ async def serve_http(
             max_body=max_body,
             stateful=stateful,
             ready=ready,
+            token=token,
         )
         try:
             async with anyio.create_task_group() as tasks:
@@ -91,6 +94,7 @@ def build_app(
     max_body: int = MAX_BODY,
     stateful: bool = False,
     ready: Ready | None = None,
+    token: Token | None = None,
 ) -> Interruptible:
     """Everything that is served at a socket's address; Host and Origin have to name it."""
     guard = _guard(address)
@@ -107,7 +111,8 @@ def build_app(
         transport = SseServerTransport("/messages/", guard, max_body)
         app.router.routes.append(Route("/sse", _SseStream(server, transport, guard), methods=["GET"]))
         app.router.routes.append(Mount("/messages/", transport.handle_post_message))
-    return Interruptible(Readable(app, max_body), ending)
+    readable = Readable(app, max_body)
+    return Interruptible(readable if token is None else Guarded(readable, token), ending)
 
 
 class _SseStream:

@@ -13,8 +13,9 @@ from eai_mcp import messages
 from eai_mcp.app import App
 from eai_mcp.calls import Samplers
 from eai_mcp.chat.heard import Followed, waited_for
+from eai_mcp.chat.toolbox.approval import YES
 from eai_mcp.chat.turn import Turn
-from eai_mcp.chat.values import Talk, TurnResult
+from eai_mcp.chat.values import Answers, Talk, TurnResult
 from eai_mcp.errors import EaiError, InvalidArgument
 from eai_mcp.messages import Block
 from eai_mcp.server import answers, arguments, listing, progress, results
@@ -52,9 +53,7 @@ def _talking(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="wait_for_reply",
-            description=(
-                "Get the reply of a talk that was still running, or of any turn again (default: the latest)."
-            ),
+            description=("Get the reply of a running talk, or of any turn again (default: latest)."),
             arguments=arguments.WaitArguments,
             result=results.TurnAnswer,
             run=face.wait_for_reply,
@@ -62,7 +61,7 @@ def _talking(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="interrupt",
-            description="Stop the reply that is running in a session; the text so far is kept as partial.",
+            description="Stop the running reply of a session; its text so far is kept.",
             arguments=arguments.InterruptArguments,
             result=results.TurnAnswer,
             run=face.interrupt,
@@ -83,7 +82,7 @@ def _looking(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="get_history",
-            description="Read a session's messages, oldest first; next_after begins the next page.",
+            description="Read a session's messages; next_after begins the next page.",
             arguments=arguments.GetHistoryArguments,
             result=results.HistoryAnswer,
             run=face.get_history,
@@ -91,7 +90,7 @@ def _looking(face: "_Face") -> list[ToolSpec[Any]]:
         ),
         ToolSpec(
             name="list_catalog",
-            description="List the models, prompts or character cards for talk, and which are ready.",
+            description="List models, prompts or character cards, and which are ready.",
             arguments=arguments.ListCatalogArguments,
             result=results.CatalogAnswer,
             run=face.list_catalog,
@@ -161,6 +160,8 @@ class _Face:
             if_busy=given.if_busy,
             request_id=given.request_id,
             metadata=given.metadata or {},
+            answers=Answers(turn_id=given.turn_id, asked_in=None) if given.turn_id else None,
+            by_person=self._is_approval(given),
         )
         wait_s = self._wait_s(given.timeout_ms)
         until = anyio.current_time() + wait_s
@@ -175,6 +176,10 @@ class _Face:
             return await self._resumed(request, follow, until)
         turn = await self._registry.begin(request.space, talk, wait_s=wait_s)
         return await self._settled(await follow(turn), request, follow, until)
+
+    def _is_approval(self, given: arguments.TalkArguments) -> bool:
+        """Whether it says what the operator takes for a person's word, of the very question that is meant."""
+        return self._app.settings.approve_by_talk and bool(given.turn_id) and given.content == YES
 
     async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Told:
         until = anyio.current_time() + self._wait_s(given.timeout_ms)

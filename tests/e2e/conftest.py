@@ -1,8 +1,10 @@
 """The built wheel in an environment of its own, the way a user has it, and the embedded model's weights."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,15 @@ async def house(installed, environment, tmp_path):
     """Servers that share one file with sessions, and a provider that records who asks and who leaves."""
     async with built(installed, environment, tmp_path) as house:
         yield house
+
+
+@pytest.fixture
+def work():
+    """Where work directories may be, also for the other users as whom root's terminals run."""
+    folder = Path(tempfile.mkdtemp(prefix="eai-mcp-work-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(*command, **options):

@@ -335,7 +335,7 @@ async def test_the_published_tools_are_these(connected):
         "restore": "file_path mode",
         "snapshot": "file_path timeout_ms",
         "talk": "content chat_session mode model prompt system chara_card metadata pty_session_id timeout_ms "
-        "on_timeout if_busy request_id temperature top_p top_k min_p max_tokens repetition_penalty "
+        "on_timeout if_busy request_id turn_id temperature top_p top_k min_p max_tokens repetition_penalty "
         "frequency_penalty presence_penalty stop_sequences seed anthropic_beta reasoning_effort",
         "wait_for_reply": "chat_session turn_id timeout_ms",
     }
