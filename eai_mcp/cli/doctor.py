@@ -7,6 +7,8 @@ import platform
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -83,15 +85,21 @@ async def _terminals(found: "_Findings") -> None:
         return
     from eai_mcp.terminal.sandbox import Confinement, Sandbox
 
-    with tempfile.TemporaryDirectory(prefix="eai-mcp-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root, another user tries it
+    with _scratch() as folder:
         sandbox = Sandbox(Confinement(folder=folder), limits=Limits(), environ=os.environ)
         why_not = await sandbox.opened()
     if why_not is None:
         found.good("bubblewrap works: commands of the chat model would be confined (--terminal)")
     else:
         found.mind(f"no sandbox for commands of the chat model (--terminal): {why_not}")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for a moment, in which another user may look, as whom root's commands run."""
+    with tempfile.TemporaryDirectory(prefix="eai-mcp-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
 
 
 def _may_be_there(path: Path) -> bool:
