@@ -2,12 +2,15 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import anyio
+import httpx2
 import pytest
 
 from tests.e2e.silent_provider import told
+from tests.e2e.test_yields import talked
 from tests.e2e.wire import LEGACY, MODERN, served
 
 pytestmark = pytest.mark.timeout(90)
@@ -189,8 +192,6 @@ async def test_a_command_runs_once_the_person_at_the_client_approves(house, work
         shown.append(form["message"])
         return {"action": "accept", "content": {"answer": "approve"}}
 
-    from tests.e2e.test_yields import talked
-
     ask = ("--approval", "execute_script=ask")
     async with server(
         house, work, [runs("echo hi"), "ok"], *ask, "--elicit", era=era, person=approve
@@ -238,3 +239,60 @@ async def test_without_a_sandbox_it_is_said_loudly(house, work):
     )
     assert process.returncode != 0
     assert b"bubblewrap" in process.stderr
+
+
+TOKEN = "made-up-token-0123456789"
+
+
+@pytest.mark.parametrize("transport", ["http", "sse"])
+async def test_over_http_terminals_need_a_token(house, work, tmp_path, transport):
+    """Issue 7: "over HTTP that needs a token even on loopback"."""
+    (house.folder / "models" / "hands.toml").write_text(scripts(runs("echo hi"), "ok"), encoding="utf-8")
+    command = [
+        *house.command,
+        "--terminal",
+        "--terminal-dir",
+        str(work),
+        "--transport",
+        transport,
+        "--port",
+        "0",
+    ]
+    refused = await anyio.run_process(command, env=house.environment, check=False)
+    assert refused.returncode != 0
+    assert b"needs --token-file" in refused.stderr
+    file = tmp_path / "token"
+    file.write_text(TOKEN, encoding="utf-8")
+    file.chmod(0o600)
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "talk", "arguments": {"content": "go", "model": "hands"}},
+    }
+    headers = {"accept": "application/json, text/event-stream"}
+    async with await anyio.open_process(
+        [*command, "--token-file", str(file)], env=house.environment, stdin=subprocess.DEVNULL
+    ) as process:
+        url = await said_url(process)
+        async with httpx2.AsyncClient(timeout=20) as client:
+            for said in ({}, {"authorization": "Bearer nope"}):
+                reply = await client.post(url, json=body, headers={**headers, **said})
+                assert reply.status_code == 401
+            if transport == "sse":
+                assert (await client.get(url.replace("/mcp", "/sse"))).status_code == 401
+            right = {**headers, "authorization": f"Bearer {TOKEN}"}
+            reply = await client.post(url, json=body, headers=right)
+            assert reply.status_code == 200
+            assert '"reply":"ok"' in reply.text.replace(" ", "").replace("\\", "")
+        process.terminate()
+        with anyio.fail_after(10):
+            assert await process.wait() == 0
+
+
+async def said_url(process):
+    said = b""
+    with anyio.fail_after(30):
+        while b"/mcp\n" not in said:
+            said += await process.stderr.receive()
+    return said.decode().split()[-1]
