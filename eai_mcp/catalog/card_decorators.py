@@ -23,6 +23,8 @@ _PLACES: Final[Mapping[str, Place]] = {
     "before_char": "before_char",
     "after_char": "after_char",
 }
+LONGEST_LINE: Final = 16 * 1024
+_BLANK = re.compile(r"[\r\n]*")
 _LINE = re.compile(r"(@{2,3})([A-Za-z_]+)[ \t]*(.*)")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 
@@ -46,20 +48,28 @@ class Decorators:
 def parted(content: str) -> tuple[Decorators, str]:
     """The decorators, and the text without them and the blank lines round them."""
     taken: dict[str, list[str]] = defaultdict(list)
-    rest = content.lstrip("\r\n")
-    if not rest.startswith("@@"):
+    at = _filled(content, 0)
+    if not content.startswith("@@", at):
         return Decorators(), content
     is_settled = True
-    while rest.startswith("@@"):
-        line, _, behind = rest.partition("\n")
-        found = _LINE.fullmatch(line.strip())
+    while content.startswith("@@", at):
+        end = content.find("\n", at)
+        end = len(content) if end < 0 else end
+        # A longer one says nothing that we know.
+        found = _LINE.fullmatch(content[at : min(end, at + LONGEST_LINE)].strip())
         if found and not (found[1] == "@@@" and is_settled):
             name, value = found[2].lower(), found[3].strip()
             is_settled = name in _TAKES and _TAKES[name](value)
             if is_settled:
                 taken[name].append(value)
-        rest = behind.lstrip("\r\n")
-    return _decorators(taken), rest
+        at = _filled(content, end)
+    return _decorators(taken), content[at:]
+
+
+def _filled(content: str, at: int) -> int:
+    """Where the next line begins that is not empty."""
+    found = _BLANK.match(content, at)
+    return found.end() if found else at
 
 
 def _decorators(taken: Mapping[str, list[str]]) -> Decorators:

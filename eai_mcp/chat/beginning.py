@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,13 +21,13 @@ from eai_mcp.chat.layers import Layers
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.lines import Lines
 from eai_mcp.chat.toolbox.box import Toolbox
-from eai_mcp.chat.toolbox.kit import Kit
+from eai_mcp.chat.toolbox.kit import Begun, Kit
 from eai_mcp.chat.turn import Turn
-from eai_mcp.chat.values import Talk
+from eai_mcp.chat.values import Talk, TurnResult
 from eai_mcp.errors import Conflict, SessionBusy
 from eai_mcp.messages import Message
 from eai_mcp.observe import Observer, tell
-from eai_mcp.store import Choices, Claim, Known, Running, SessionRow, Start, Store
+from eai_mcp.store import Choices, Claim, Known, Question, Running, SessionRow, Start, Store
 
 MOST_TRIES = 100
 STOPPED_BY_TALK = "stopped: another talk came with if_busy=interrupt"
@@ -38,7 +38,8 @@ REPEATED = "request_id was used before: this is the turn that it began then"
 class Beginning:
     """Begins turns, each in a task of `tasks`, until it is `closing`.
 
-    `choosing` settles model, prompt and card of a talk in a session that remembers some.
+    `choosing` settles model, prompt and card of a talk in a session that remembers some. `waiting` is what
+    turns began that ended with a question, by space, session and turn.
     """
 
     store: Store
@@ -53,6 +54,7 @@ class Beginning:
     following: Following
     lines: Lines = field(default_factory=Lines)
     closing: anyio.Event = field(default_factory=anyio.Event)
+    waiting: dict[tuple[str, str, str], Begun] = field(default_factory=dict)
 
     async def begin(self, space: str, talk: Talk, *, wait_s: float | None) -> Followed:
         """See `Registry.begin`."""
@@ -122,6 +124,8 @@ class Beginning:
             if row and row.question and not row.running and not may_answer:
                 raise questions.unforeseen(row.name, row.question)
             addressed.check(name, row.question if row else None, talk.answers)
+            if row and row.question and talk.chain and not questions.bounds(row.question)[0]:
+                raise questions.not_of_subagents(row.name, row.question)
             if row and row.question and not row.running and questions.is_expired(row.question):
                 with suppress(Conflict):  # others who came too late were faster
                     await questions.withdraw(self.store, space, row, row.question)
@@ -138,7 +142,10 @@ class Beginning:
         if self.closing.is_set():  # a turn that begins now would be interrupted at once
             raise Conflict("the server is ending, and nothing was sent", retryable=True, chat_session=name)
         self.limits.check(row)
-        chosen = self.choosing(talk, row.choices if row else Choices())
+        before = row.choices if row else Choices()
+        chosen = self.choosing(talk, before)
+        if talk.chain and row and row.turns:
+            chosen = replace(chosen, remembered=before)
         if chosen.card is not None:
             opening.messages(chosen.card)  # what cannot be read is told before anything is kept
         call = self.call_for(chosen.model)
@@ -173,7 +180,7 @@ class Beginning:
                 question_limit_s=self.limits.question_s,
                 layers=self.layers,
                 toolbox=self.toolbox,
-                kit=self._kit(name, talk, chosen),
+                kit=self._kit(claim, talk, chosen, question),
                 most_steps=self.limits.turn_steps,
                 observe=self.observe,
             )
@@ -181,15 +188,20 @@ class Beginning:
             self.tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
         return turn
 
-    def _kit(self, name: str, talk: Talk, chosen: Chosen) -> Kit:
+    def _kit(self, claim: Claim, talk: Talk, chosen: Chosen, question: Question | None) -> Kit:
+        asked_by, bound = questions.bounds(question)
+        if talk.tools is not None:
+            bound = talk.tools if bound is None else bound & talk.tools
         return Kit(
-            names=self.toolbox.names(chosen.card, talk.tools),
+            names=self.toolbox.names(chosen.card, bound),
+            bound=bound,
             may_ask=self.toolbox.may_ask(chosen.card),
-            chain=(*talk.chain, name),
+            chain=(*(asked_by or talk.chain), claim.name),
             by_person=talk.by_person,
-            pty_session_id=chosen.remembered.pty_session_id or name,
+            pty_session_id=chosen.pty_session_id or claim.name,
             model=chosen.model,
             card=chosen.card,
+            begun=self.waiting.pop((claim.space, claim.name, claim.turn_id), Begun()),
         )
 
     async def _run(self, turn: Turn) -> None:
@@ -197,4 +209,10 @@ class Beginning:
             await turn.run(self.store)
         finally:
             self.keeper.remove(turn)
+        if (
+            isinstance(turn.ending, TurnResult)
+            and turn.ending.status == "awaiting_input"
+            and turn.kit.begun.ends
+        ):
+            self.waiting[turn.claim.space, turn.claim.name, turn.claim.turn_id] = turn.kit.begun
         await turn.tell_failure()

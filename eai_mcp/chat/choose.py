@@ -38,6 +38,7 @@ class Chosen:
     system: str | None = None
     card: Card | None = None
     remembered: Choices
+    pty_session_id: str | None = None
     overridden: tuple[str, ...] = ()
 
     @property
@@ -53,7 +54,7 @@ class Chosen:
             prompt=self.prompt.name if self.prompt else None,
             system=shorten(self.system) if self.system else None,
             card=self.card.name if self.card else None,
-            pty_session_id=self.remembered.pty_session_id,
+            pty_session_id=self.pty_session_id,
         )
 
 
@@ -75,6 +76,7 @@ def choose(talk: Talk, before: Choices, catalog: Catalog, default_model: str) ->
     voice = _first(of_card, asked, kept, card_first=card_first) or _Voice()
     model = _first(card.model if card else None, talk.model, before.model, card_first=card_first)
     lasting = asked or kept
+    own = before.pty_session_id if talk.pty_session_id is None else talk.pty_session_id
     return Chosen(
         model=catalog.model(default_model if model is None else model),
         prompt=catalog.prompt(voice.prompt) if voice.prompt else None,
@@ -85,9 +87,9 @@ def choose(talk: Talk, before: Choices, catalog: Catalog, default_model: str) ->
             prompt=lasting.prompt or None,
             system=lasting.system or None,
             card=card.name if card else None,
-            pty_session_id=(before.pty_session_id if talk.pty_session_id is None else talk.pty_session_id)
-            or None,
+            pty_session_id=own or None,
         ),
+        pty_session_id=own or None,
         overridden=_overridden(talk, card) if card and card_first else (),
     )
 

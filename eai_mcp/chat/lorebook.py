@@ -181,7 +181,8 @@ class _Text:
             found = self._text.find(key, 0, end)
             if found >= 0:
                 return True
-            self._effort.searched += end + 1
+            # One that begins like the text may fail late at every place.
+            self._effort.searched += (end + 1) * (1 if self._grams is None else len(key))
             if self._grams is None and self._effort.searched > self._worth:
                 text = self._text
                 self._grams = frozenset(text[at : at + _GRAM] for at in range(len(text) - _GRAM + 1))

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from eai_mcp.catalog.entries import Lore, Place
 from eai_mcp.chat import fitting, lorebook, opening
-from eai_mcp.chat.macros import Macros, with_names
+from eai_mcp.chat.macros import LARGEST, Macros, with_names
+from eai_mcp.errors import ConfigError
 from eai_mcp.messages import Message, TextBlock
 
 
@@ -67,7 +68,13 @@ def _system_text(macros: Macros, prompt: str, lore: Iterable[tuple[Lore, str]]) 
         *_section("Examples", macros.filled(card.example_messages, "mes_example")),
         *_section("Greeting", macros.filled(card.first_message, "first_mes")),
     ]
-    return "\n\n".join(part.strip() for part in parts if part.strip())
+    said = [part.strip() for part in parts if part.strip()]
+    if sum(map(len, said)) > LARGEST:
+        raise ConfigError(
+            f"card {card.name!r} has more than {LARGEST:,} characters with its macros filled in; shorten it",
+            card=card.name,
+        )
+    return "\n\n".join(said)
 
 
 def _section(label: str, text: str, more: Iterable[str] = ()) -> list[str]:

@@ -14,6 +14,7 @@ from eai_mcp.messages import JsonObject
 MOST = 100
 MOST_BYTES = 4 * 1024 * 1024
 LONGEST_NAME = 2000
+LONGEST_ADDRESS = 200
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f]+")
 
 
@@ -55,8 +56,11 @@ def check(resource: ResourcePushed, before: Mapping[str, ResourcePushed]) -> Non
 
 
 def address(resource: ResourcePushed) -> str:
-    """Its uri as facts tell of it; one that is the content itself is cut to its scheme."""
-    return "data:" if resource.uri[:5].lower() == "data:" else resource.uri
+    """Its uri as facts tell of it: without what may be a secret, or the content itself."""
+    scheme, colon, rest = resource.uri.partition(":")
+    if not rest.startswith("//"):
+        return f"{scheme}:"
+    return f"{scheme}{colon}{re.split('[?#]', rest)[0]}"[:LONGEST_ADDRESS]
 
 
 def told(resource: ResourcePushed) -> JsonObject:

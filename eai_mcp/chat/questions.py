@@ -82,7 +82,9 @@ def of_tools(
         for at, one in wanted.items()
     ]
     data: JsonObject = {"kind": "tools", "asked": asked, "results": _written(results)}
-    text = "\n".join(dict.fromkeys(one.ask.question for one in wanted.values()))
+    # Middleware asks the same of several tools at once; what a person has to allow is told one by one.
+    said = [(one.ask.question, at if not one.by else 0) for at, one in wanted.items()]
+    text = "\n\n".join(question for question, _ in dict.fromkeys(said))
     return Question(turn_id, text, {**data, "samplers": _given(samplers)})
 
 
@@ -202,6 +204,16 @@ def unforeseen(session: str, question: Question) -> Conflict:
     )
 
 
+def not_of_subagents(session: str, question: Question) -> Conflict:
+    """The error for a sub-agent's input to a session that asked somebody else."""
+    return Conflict(
+        f"session {session!r} waits for an answer, and was asked by somebody else: "
+        f"{question.text[:LONGEST_QUOTED]!r}. Nothing was sent; use another chat_session",
+        chat_session=session,
+        turn_id=question.turn_id,
+    )
+
+
 def too_late(session: str, question: Question) -> Conflict:
     """The error for an answer to a question whose time is over. It was dropped, and nothing was sent."""
     return Conflict(
@@ -225,6 +237,25 @@ def metadata(question: Question, given: Mapping[str, JsonValue]) -> Mapping[str,
     """That of the turn that asked, with what was given with the answer over it."""
     before = _report(question).get("metadata")
     return {**before, **given} if isinstance(before, dict) else given
+
+
+def bounded(question: Question, bound: frozenset[str] | None, chain: Sequence[str]) -> Question:
+    """The question of a turn that another turn asked for: whoever answers it lifts no limit of that one."""
+    if len(chain) < 2:
+        return question
+    names: list[JsonValue] | None = None if bound is None else [*sorted(bound)]
+    told: JsonObject = {"chain": [*chain[:-1]], "tools": names}
+    return replace(question, data={**question.data, "asked_by": told})
+
+
+def bounds(question: Question | None) -> tuple[tuple[str, ...], frozenset[str] | None]:
+    """The sessions that asked for the turn of a question, and the only tools that it may use."""
+    told = question.data.get("asked_by") if question else None
+    if not isinstance(told, dict):
+        return (), None
+    chain, names = told.get("chain"), told.get("tools")
+    asked_by = tuple(map(str, chain)) if isinstance(chain, list) else ()
+    return asked_by, frozenset(map(str, names)) if isinstance(names, list) else None
 
 
 def resources(question: Question) -> dict[str, ResourcePushed]:

@@ -278,7 +278,10 @@ class Registry:
         question = row.question if row else None
         if row is None or question is None or turn_id not in (None, question.turn_id):
             return None
-        return await questions.withdraw(self._store, space, row, question)
+        result = await questions.withdraw(self._store, space, row, question)
+        if begun := self.beginning.waiting.pop((space, name, question.turn_id), None):
+            await begun.end()
+        return result
 
     async def _ensure_default(self, space: str, name: str) -> None:
         if name == DEFAULT_SESSION:

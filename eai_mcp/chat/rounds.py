@@ -74,9 +74,10 @@ class Round:
 
     @property
     def frame(self) -> Frame:
-        """What is known so far, with what was pushed."""
-        pushed = self.heard.resources
-        return replace(self.known, resources=tuple(pushed.values())) if pushed else self.known
+        """What is known so far, with what was pushed, and what tools spent."""
+        pushed, spent = self.heard.resources, self.tools.kit.begun.spent
+        known = replace(self.known, resources=tuple(pushed.values())) if pushed else self.known
+        return replace(known, spent=(known.spent or Usage()) + spent) if spent else known
 
     async def ended(self, store: Store) -> Ended:
         """Take the input through the layers, and say how the round ended.
@@ -118,7 +119,9 @@ class Round:
         if self._asker.name or asking is None:
             question = questions.of_middleware(claim.turn_id, ask, self._asker.name, self.samplers)
             asking = _Asking(question, (assistant(ask.question),))
-        question = questions.expiring(asking.question, (ask.expires_s, self.question_limit_s))
+        kit = self.tools.kit
+        question = questions.bounded(asking.question, kit.bound, kit.chain)
+        question = questions.expiring(question, (ask.expires_s, self.question_limit_s))
         return ending.awaiting(self.frame, asking.said, question, stop=asking.stop, replaces=asking.replaces)
 
     async def _inside(self, store: Store, given: TurnInput) -> TurnOutcome:
@@ -166,6 +169,14 @@ class Round:
     ) -> Message | Ask:
         """The results of a step whose tools had to wait for an answer, or what has to be asked once more."""
         done = slots(uses)
+        if self.tools.do_something(
+            [use for use, known in zip(uses, questions.results(question), strict=True) if not known]
+        ):
+            # Closed as interrupted until they have run, so that a dead process never runs them twice.
+            with anyio.CancelScope(shield=True):
+                closed = questions.answer(question, answer)
+                await store.amend(self.known.claim, closed, is_step=True)
+            self.known = replace(self.known, has_steps=True)
         try:
             await self.tools.again(uses, question, answer, done, self.budget)
         except BaseException:

@@ -35,7 +35,7 @@ from eai_mcp.middleware import Ask, Refuse, ToolDone, ToolOutcome, ToolRun
 from eai_mcp.store import Claim, Question
 
 # Models make names up, with whole sentences in them; facts and metrics must hold neither.
-_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 NO_NAME = "(no name)"
 NOTHING = TextBlock("(nothing)")
 

@@ -159,7 +159,7 @@ class Turn:
             ended = await self._ask(store)
         finally:
             self.heard.close()
-            if ended is None or self._is_cut_short():
+            if ended is None or self._is_cut_short(ended):
                 await self.kit.begun.end()
             if ended is None:  # cancelled from outside
                 ended = ending.interrupted(self._frame, self._partial)
@@ -194,9 +194,10 @@ class Turn:
             failure = CallTimeout(limit, limit_s=self.limit_s)
         return ending.failed(self._frame, failure, self._partial)
 
-    def _is_cut_short(self) -> bool:
-        """Whether somebody stopped it, or its time is over."""
-        return self._stopped or anyio.current_time() >= self._round.budget.deadline
+    def _is_cut_short(self, ended: Ended) -> bool:
+        """Whether somebody stopped it, its time is over, or it failed while tools ran."""
+        broke_off = isinstance(ended.ending, EaiError) and bool(self._round.known.broken_off)
+        return self._stopped or broke_off or anyio.current_time() >= self._round.budget.deadline
 
     async def _settled(self, ended: Ended, store: Store) -> Ending:
         """The ending once the store has it, or the store's error in its place."""

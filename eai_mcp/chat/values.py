@@ -34,7 +34,8 @@ class Talk:
     With `answers`, it is said only if that very question is still open. `by_person` says that a person said
     it, and not a program: only then does it allow what has to be allowed.
 
-    `chain` are the sessions that wait for this turn, and `tools` the only ones that it may use then.
+    `chain` are the sessions that asked for this turn, one by the other, and `tools` the only ones that it may
+    use then. A session that was there before remembers nothing of what such a turn chose.
     """
 
     content: str | tuple[Block, ...]

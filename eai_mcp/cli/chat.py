@@ -29,7 +29,7 @@ async def _chat(options: argparse.Namespace) -> int:
         screen.tell(HELP)
         async for message in _messages():
             try:
-                said = replace(talk.to_talk(options, message), by_person=True)
+                said = replace(talk.to_talk(options, message), by_person=typed.is_terminal())
                 await talk.take_turn(opened, said)
                 code = 0
             except EaiError as error:

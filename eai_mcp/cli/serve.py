@@ -56,6 +56,8 @@ def serve(options: argparse.Namespace) -> int:
             " whatever a browser runs, could use it",
             field="token_file",
         )
+    if options.transport == "stdio" and options.token_file is not None:
+        raise ConfigError("--token-file says nothing on stdio; leave it out", field="token_file")
     if options.transport == "stdio":
         anyio.run(_serve_stdio, settings)
     else:

@@ -31,7 +31,8 @@ from eai_mcp.messages import Usage
 FIELD = "answer"
 MOST_ROUNDS = 10
 """Questions in one call of a tool. Clients of the newer protocol give up after as many."""
-LONGEST_QUESTION = 4096
+LONGEST_QUESTION = 16 * 1024
+TOO_LONG = "the question is too long for a form, and nobody may answer what they cannot see whole"
 KEPT_S = 3600.0
 """How long behind the limit an answer is still known for what it is, so that it can be told to be late."""
 
@@ -113,6 +114,8 @@ class Asking:
         for number in range(first, MOST_ROUNDS + 1):
             if result.status != "awaiting_input" or not self._is_allowed or not someone.fills_forms:
                 return result
+            if len(result.reply) > LONGEST_QUESTION:
+                return _open(result, TOO_LONG)
             if someone.is_modern:
                 return self._required(result, number)
             limit_s = min(self._limit_s, until - anyio.current_time())
@@ -195,7 +198,7 @@ class Asking:
 def _form(result: TurnResult) -> types.ElicitRequestFormParams:
     told = {"type": "string", "title": "Answer", "description": f"for the chat session {result.session!r}"}
     return types.ElicitRequestFormParams(
-        message=result.reply[:LONGEST_QUESTION],
+        message=result.reply,
         requested_schema={"type": "object", "properties": {FIELD: told}, "required": [FIELD]},
     )
 

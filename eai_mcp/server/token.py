@@ -1,5 +1,6 @@
 """The token that callers over HTTP have to say, and who is turned away without it."""
 
+import codecs
 import hmac
 import stat
 from pathlib import Path
@@ -24,20 +25,24 @@ class Token:
 
     def __init__(self, file: Path) -> None:
         try:
+            mode = file.stat().st_mode
+            if not stat.S_ISREG(mode):  # opening a pipe would wait for whoever writes into it
+                raise ConfigError(f"the token file {file} is no file", field="token_file")
+            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise ConfigError(
+                    f"the token file {file} can be read by others; chmod 600 it", field="token_file"
+                )
             with file.open("rb") as opened:
-                if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                    raise ConfigError(
-                        f"the token file {file} can be read by others; chmod 600 it", field="token_file"
-                    )
-                lines = opened.read(LONGEST).splitlines()
+                content = opened.read(LONGEST + 1)
         except OSError as error:
             raise ConfigError(
                 f"cannot read the token file {file}: {error.strerror}", field="token_file"
             ) from error
+        lines = content.removeprefix(codecs.BOM_UTF8).splitlines()
         self._token = lines[0].strip() if lines else b""
-        if len(self._token) < SHORTEST:
+        if not SHORTEST <= len(self._token) <= LONGEST:
             raise ConfigError(
-                f"the token in {file} must have at least {SHORTEST} characters", field="token_file"
+                f"the token in {file} must have {SHORTEST} to {LONGEST} characters", field="token_file"
             )
 
     def is_in(self, authorization: str) -> bool:

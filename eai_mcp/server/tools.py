@@ -178,8 +178,12 @@ class _Face:
         return await self._settled(await follow(turn), request, follow, until)
 
     def _is_approval(self, given: arguments.TalkArguments) -> bool:
-        """Whether it says what the operator takes for a person's word, of the very question that is meant."""
-        return self._app.settings.approve_by_talk and bool(given.turn_id) and given.content == YES
+        """Whether it says what the operator takes for a person's word.
+
+        Only once: a call that is repeated would else approve the turn's next command, too.
+        """
+        named = bool(given.turn_id and given.request_id)
+        return self._app.settings.approve_by_talk and named and given.content == YES
 
     async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Told:
         until = anyio.current_time() + self._wait_s(given.timeout_ms)

@@ -117,8 +117,8 @@ def amended(
     """Keep another message in the place of the input of this round."""
     session = _held(connection, claim)
     connection.execute(
-        "UPDATE message SET body = ?, kind = ?"
-        " WHERE session = ? AND turn_id = ? AND round = ? AND kind = 'input' AND seq IS NULL",
+        "UPDATE message SET body = ?, kind = ? WHERE rowid = (SELECT min(rowid) FROM message"
+        " WHERE session = ? AND turn_id = ? AND round = ? AND kind <> 'dropped' AND seq IS NULL)",
         (
             messages.dump(message),
             rows.STEP if is_step else rows.INPUT,

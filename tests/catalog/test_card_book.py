@@ -177,3 +177,10 @@ def test_an_expression_of_javascript_is_understood(written, text, is_found):
 def test_an_expression_that_is_too_costly_is_none(written, said):
     with pytest.raises(ValueError, match=said):
         expression(written)
+
+
+@pytest.mark.timeout(5)
+def test_very_many_decorators_are_read_in_no_time():
+    """Issue 7: a hostile card "is an error, not a hang"."""
+    content = "@@\n" * 330_000 + "\U0001f600"
+    assert parted(content) == (Decorators(), "\U0001f600")

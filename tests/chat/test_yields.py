@@ -216,7 +216,7 @@ async def test_the_tools_of_a_step_ask_together(catalog):
         registry,
         call,
     ):
-        assert (await ask(registry, "go")).reply == "rm?\nmv?"
+        assert (await ask(registry, "go")).reply == "rm?\n\nmv?"
         await ask(registry, "approve")
         done = [ToolResultBlock(use, (TextBlock(f"{use_name} done"),)) for use, use_name in BOTH]
         assert [*call.requests[1].messages[-1].content] == done

@@ -199,7 +199,10 @@ async def test_a_command_runs_once_the_person_at_the_client_approves(house, work
         done = await talked(wire, content="go", model="hands")
         assert (done["status"], done["reply"]) == ("completed", "ok")
         assert [one["output"] for one in await results(wire)] == ["hi\n"]
-    assert shown == ["execute_script wants to do this; answer 'approve' to allow it:\n\necho hi"]
+    asked = (
+        "execute_script wants to do this; answer 'approve' to allow it:\n\nin terminal 'default':\necho hi"
+    )
+    assert shown == [asked]
 
 
 async def test_a_caller_does_not_approve_the_commands_of_its_own_model(house, work):
@@ -214,10 +217,14 @@ async def test_a_caller_does_not_approve_the_commands_of_its_own_model(house, wo
         assert done["reply"] == "ok"
         assert await results(wire) == []
     async with server(house, work, replies, *ask, "--approve-by-talk") as wire:
-        for given, ran in (({}, 0), ({"turn_id": True}, 1)):
-            name = f"s{ran}"
+        for name, given, ran in (
+            ("s0", (), 0),
+            ("s1", ("turn_id",), 0),
+            ("s2", ("turn_id", "request_id"), 1),
+        ):
             asked = await told(wire, "talk", content="go", model="hands", chat_session=name)
-            more = {"turn_id": asked["turn_id"]} if given else {}
+            all_of_it = {"turn_id": asked["turn_id"], "request_id": "r1"}
+            more = {argument: all_of_it[argument] for argument in given}
             await told(wire, "talk", content="approve", chat_session=name, **more)
             assert len(await results(wire, name)) == ran
         wrong = await wire.error("talk", content="approve", chat_session="s1", turn_id="t_other")

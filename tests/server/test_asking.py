@@ -371,3 +371,17 @@ def test_the_operator_allows_it_in_the_environment():
     assert not settings.from_environ({}).elicit
     assert settings.from_environ({"EAI_MCP_ELICIT": "1"}).elicit
     assert settings.from_environ({}).elicit_limit_s == 300
+
+
+@pytest.mark.parametrize("era", ["legacy", MODERN])
+async def test_a_question_that_a_form_could_not_show_whole_is_left_open(connected, era):
+    """A person who saw half of a command would approve the other half."""
+    sitting = Sitting("yes")
+    async with connected(asks("x" * 20_000), **at(sitting)) as (client, _):
+        told = (await call(client, "talk", content="go")).structured_content
+        assert told["status"] == "awaiting_input"
+        assert told["warnings"] == [
+            "the question is too long for a form, and nobody may answer what they cannot see whole; "
+            "the question is still open"
+        ]
+        assert sitting.asked == []

@@ -39,16 +39,23 @@ def test_the_token_is_taken_as_a_bearer_alone(file, header, is_in):
     assert Token(file).is_in(header) is is_in
 
 
+def test_an_editors_mark_is_no_part_of_it(file):
+    file.write_text(f"{SECRET}\r\n", encoding="utf-8-sig")
+    assert Token(file).is_in(f"Bearer {SECRET}")
+
+
 def test_a_file_that_can_be_no_secret_is_refused(file, tmp_path):
     with pytest.raises(ConfigError, match="cannot read the token file"):
         Token(tmp_path / "none")
+    with pytest.raises(ConfigError, match="is no file"):
+        Token(tmp_path)
     file.chmod(0o640)
     with pytest.raises(ConfigError, match="can be read by others; chmod 600"):
         Token(file)
     file.chmod(0o600)
-    for content in ("", "short\n", f"\n{SECRET}\n"):
+    for content in ("", "short\n", f"\n{SECRET}\n", "x" * 5000):
         file.write_text(content, encoding="utf-8")
-        with pytest.raises(ConfigError, match="at least 16 characters"):
+        with pytest.raises(ConfigError, match="must have 16 to 4096 characters"):
             Token(file)
 
 

@@ -5,6 +5,7 @@ something only if it came from a person: by elicitation, in `eai-mcp chat`, or b
 says so.
 """
 
+import json
 from typing import Literal, TypeAlias
 
 from eai_mcp.messages import JsonObject
@@ -15,9 +16,23 @@ Approval: TypeAlias = Literal["never", "ask", "always"]
 
 YES = "approve"
 BY_TALK = (
-    "not approved: a person has to, in a form of the client or in `eai-mcp chat`; this server takes no"
-    " approval from talk"
+    "not approved: a person has to, in a form of the client or in `eai-mcp chat`; talk does not count, unless"
+    " the server was started with --approve-by-talk and the call has the question's turn_id and a request_id"
 )
+
+
+def written(arguments: JsonObject) -> str:
+    """All arguments of a tool, for a person."""
+    return json.dumps(arguments, ensure_ascii=False, indent=2)
+
+
+def plain(text: str) -> str:
+    """The text with what a screen would hide, turn round or obey written out."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def settled(approval: Approval, run: ToolRun, shown: str, *, by_person: bool) -> Ask | Refuse | None:
@@ -28,7 +43,7 @@ def settled(approval: Approval, run: ToolRun, shown: str, *, by_person: bool) ->
         return Refuse(f"the operator of this server does not allow {run.name}")
     state: JsonObject = {"name": run.name, "input": run.input}
     if run.asked is None or run.asked.state != state:  # or it would do another thing than was allowed
-        return Ask(f"{run.name} wants to do this; answer {YES!r} to allow it:\n\n{shown}", state)
+        return Ask(f"{run.name} wants to do this; answer {YES!r} to allow it:\n\n{plain(shown)}", state)
     if (run.answer or "").strip().casefold() != YES:
         return Refuse("not approved")
     return None if by_person else Refuse(BY_TALK)

@@ -21,6 +21,8 @@ from eai_mcp.observe import internal
 if TYPE_CHECKING:
     from eai_mcp.chat.toolbox.tool import Tool
 
+SCRIPT, TYPING = "execute_script", "write_to_session"
+
 
 class Toolbox:
     """The tools. `allowed` are those that any turn may use (None: all), `usual` those of one without a card.
@@ -68,6 +70,8 @@ class Toolbox:
         """
         if not (self._allowed or self._usual or self._approvals):
             return
+        if questions.NAME in self._approvals:
+            raise ConfigError(f"{questions.NAME} is a question itself; leave it out of --toolbox instead")
         known = (*self._tools, questions.NAME)
         for name in (*(self._allowed or ()), *self._usual, *self._approvals):
             if name not in known:
@@ -101,6 +105,11 @@ class Toolbox:
             questions.ASK_USER if name == questions.NAME else self._tools[name].spec for name in names
         )
 
+    def _approval(self, name: str) -> Approval:
+        """What is typed into a shell is as good as a script; it needs the same."""
+        of_scripts = self._approvals.get(SCRIPT, "always") if name == TYPING else "always"
+        return self._approvals.get(name, of_scripts)
+
     async def run(self, use: Use) -> ToolDone:
         """What a use comes to; a mistake is an outcome, too."""
         name = use.run.name
@@ -111,10 +120,8 @@ class Toolbox:
             given = tool.given(use.run.input)
         except InvalidArgument as error:
             return failure(error.message)
-        shown = tool.shown(given) if tool.shown else str(use.run.input)
-        asked = approval.settled(
-            self._approvals.get(name, "always"), use.run, shown, by_person=use.kit.by_person
-        )
+        shown = tool.shown(given, use) if tool.shown else approval.written(use.run.input)
+        asked = approval.settled(self._approval(name), use.run, shown, by_person=use.kit.by_person)
         if asked is not None:
             return asked
         return await _ran(tool, given, use)

@@ -130,7 +130,7 @@ class Children:
             further = {to for space, by, to in self._waits if space == use.claim.space and by == at}
             new += further - reached
             reached |= further
-        if not reached.isdisjoint(use.kit.chain):
+        if use.claim.name in reached:
             raise InvalidArgument(
                 f"session {session!r} waits for this one, so it would wait for itself; ask another session,"
                 " or end this turn first",

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -16,7 +16,7 @@ from eai_mcp.chat.toolbox.tool import Arguments, Tool
 from eai_mcp.chat.toolbox.use import Told, Use
 from eai_mcp.errors import LimitExceeded
 from eai_mcp.formats import Head, Tally
-from eai_mcp.messages import JsonObject, Line
+from eai_mcp.messages import JsonObject, Line, Message
 from eai_mcp.store import SessionRow, Store
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def tools(
             ),
             arguments=ReplaceArguments,
             run=context.replace,
-            shown=lambda given: f"replace this session's history by {given.file_path}",
         ),
     )
 
@@ -113,8 +112,8 @@ class _Context:
     async def replace(self, given: ReplaceArguments, use: Use) -> Told:
         folder, begun = self._exports(use.claim.space), use.kit.begun
         read = await anyio.to_thread.run_sync(self._read, folder, given)
-        begun.history = read.lines
-        told: JsonObject = {"message_count": len(read.lines), "applied": "as this turn ends"}
+        begun.history = _without_turn(read.lines, await self._store.said(use.claim))
+        told: JsonObject = {"message_count": len(begun.history), "applied": "as this turn ends"}
         return {**told, "repairs": list(read.repairs[:MOST_REPAIRS])} if read.repairs else told
 
     def _read(self, folder: "Folder", given: ReplaceArguments) -> "_Read":
@@ -138,6 +137,20 @@ class _Context:
                 limit=error.details.get("limit"),
                 actual=error.details.get("actual"),
             ) from error
+
+
+def _without_turn(lines: Sequence[Line], said: Sequence[Message]) -> Sequence[Line]:
+    """The history without what was exported of the running turn, whose own words will stand behind it.
+
+    An export ends with results for the tools that ran just then; the turn has others in their place.
+    """
+    for at in range(max(0, len(lines) - len(said) - 1), len(lines)):
+        tail = [line.message for line in lines[at:]]
+        is_closed = len(tail) <= len(said) and bool(messages.closing(tail[-2:-1]))
+        same = len(tail) - is_closed
+        if 0 < same <= len(said) and tail[:same] == [*said[:same]]:
+            return lines[:at]
+    return lines
 
 
 def _head(row: SessionRow) -> Head:

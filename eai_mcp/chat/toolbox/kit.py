@@ -8,7 +8,7 @@ import anyio
 
 from eai_mcp.catalog.entries import Card, Model
 from eai_mcp.errors import EaiError
-from eai_mcp.messages import Line
+from eai_mcp.messages import Line, Usage
 from eai_mcp.observe import internal
 
 STOP_S = 1.0
@@ -21,11 +21,17 @@ End: TypeAlias = Callable[[], Awaitable[object]]
 class Begun:
     """What the tools of a turn began. `history` will stand before the turn's own words once it has ended.
 
-    `ends` end what is under way, by a name of it; who has ended by itself takes its name out.
+    `ends` end what is under way, by a name of it; who has ended by itself takes its name out. `spent` is what
+    models took that tools asked.
     """
 
     ends: dict[str, End] = field(default_factory=dict)
     history: Sequence[Line] | None = None
+    spent: Usage | None = None
+
+    def spend(self, usage: Usage) -> None:
+        """A tool asked a model, which took this."""
+        self.spent = usage if self.spent is None else self.spent + usage
 
     async def end(self) -> None:
         """End all of it at once, within `STOP_S` seconds."""
@@ -50,11 +56,13 @@ async def _ended(end: End) -> None:
 class Kit:
     """What a turn's tools share.
 
-    `names` are the tools that it may use, and those of sub-agents too. `chain` are the sessions that wait for
+    `names` are the tools that it may use, and those of sub-agents too; `bound` the only ones that whoever
+    asked for the turn lets it use. `chain` are the sessions that wait for
     this one's turn, itself last. `by_person` says that its input came from a person.
     """
 
     names: tuple[str, ...] = ()
+    bound: frozenset[str] | None = None
     may_ask: bool = True
     chain: tuple[str, ...] = ()
     by_person: bool = False

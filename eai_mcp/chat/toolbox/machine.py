@@ -3,12 +3,11 @@
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
 from pydantic import Field
 
 from eai_mcp.chat.toolbox.tool import Arguments, Tool
 from eai_mcp.chat.toolbox.use import Use
-from eai_mcp.errors import InvalidArgument
+from eai_mcp.errors import InvalidArgument, NoTask
 from eai_mcp.messages import JsonObject
 from eai_mcp.terminal import keys
 
@@ -80,29 +79,27 @@ def tools(terminals: "Terminals") -> tuple[Tool[Any], ...]:
             " look costs a round.",
             arguments=ExecuteScript,
             run=hands.execute,
-            shown=lambda given: given.script,
+            shown=lambda given, use: f"in terminal {_terminal(given.pty_session_id, use)!r}:\n{given.script}",
         ),
         Tool(
             name="get_task_result",
             description="How a script stands, and what it has printed since you last looked.",
             arguments=GetTaskResult,
             run=hands.result,
-            shown=lambda given: given.task_id,
         ),
         Tool(
             name="write_to_session",
-            description="Type into a terminal: answer a prompt, press keys. Text is sent as it is; end a line"
-            " with the key Enter.",
+            description="Type to the program that a script runs: answer its prompt, press keys. Text is sent"
+            " as it is; end a line with the key Enter.",
             arguments=WriteToSession,
             run=hands.write,
-            shown=lambda given: " ".join(filter(None, (repr(given.input), *given.keys))),
         ),
         Tool(
             name="reset_session",
             description="Kill everything in a terminal and start its shell anew; files stay.",
             arguments=ResetSession,
             run=hands.reset,
-            shown=lambda given: f"reset terminal {given.pty_session_id or '(own)'}",
+            shown=lambda given, use: f"reset terminal {_terminal(given.pty_session_id, use)!r}",
         ),
         Tool(
             name="list_pty_sessions",
@@ -122,7 +119,7 @@ class _Hands:
 
     async def execute(self, given: ExecuteScript, use: Use) -> JsonObject:
         run = await self._terminals.run(use.claim.space, _terminal(given.pty_session_id, use), given.script)
-        use.kit.begun.ends[run.id] = run.interrupt
+        _hold(run, use)
         if given.wait:
             await run.wait(given.wait_s)
         return self._told(run, use)
@@ -131,6 +128,7 @@ class _Hands:
         if given.offset is not None and given.tail is not None:
             raise InvalidArgument("give either offset or tail, not both", field="tail")
         run = self._terminals.find(use.claim.space, given.task_id)
+        _hold(run, use)
         await run.wait(given.wait_s)
         return self._told(run, use, offset=given.offset, tail=given.tail)
 
@@ -140,14 +138,13 @@ class _Hands:
             raise InvalidArgument("give input or keys", field="input")
         terminal = _terminal(given.pty_session_id, use)
         space = use.claim.space
-        begins = await self._terminals.write(space, terminal, data)
         run = self._terminals.running(space, terminal)
-        if run is not None:
-            await run.wait(TYPED_WAIT_S)
-            return self._told(run, use)
-        await anyio.sleep(TYPED_WAIT_S)  # nothing tells when a shell has said all that it will
-        page = self._terminals.page(space, terminal, offset=begins, most=MOST_SHOWN)
-        return {"output": page.text, "pty_session_id": terminal}
+        if run is None:
+            raise NoTask(f"nothing runs in terminal {terminal!r} that could be typed to; run a script")
+        _hold(run, use)
+        await self._terminals.write(space, terminal, data)
+        await run.wait(TYPED_WAIT_S)
+        return self._told(run, use)
 
     async def reset(self, given: ResetSession, use: Use) -> JsonObject:
         terminal = _terminal(given.pty_session_id, use)
@@ -199,6 +196,11 @@ class _Hands:
         self._shown.move_to_end(task)
         while len(self._shown) > MOST_REMEMBERED:
             self._shown.popitem(last=False)
+
+
+def _hold(run: "Run", use: Use) -> None:
+    """Let an interrupt of this turn end the script: it is what the turn is busy with."""
+    use.kit.begun.ends[run.id] = run.interrupt
 
 
 def _terminal(named: str | None, use: Use) -> str:

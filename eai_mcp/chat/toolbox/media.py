@@ -115,6 +115,7 @@ class _Media:
         )
         with anyio.CancelScope(deadline=deadline + GRACE_S):  # a call that keeps its own says what it has
             response = await self._call_for(model)(request, unheard)
+            use.kit.begun.spend(response.usage)
             return {
                 "answer": response.message.text,
                 "model": response.served_by,

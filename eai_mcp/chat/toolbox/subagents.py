@@ -122,7 +122,6 @@ def tools(
             ),
             arguments=CallArguments,
             run=agents.call,
-            shown=lambda given: f"{given.chat_session or 'a new session'}: {given.message}",
         ),
         Tool(
             name="get_subagent_result",
@@ -150,7 +149,7 @@ class _Subagents:
         self._most_depth = most_depth
 
     async def call(self, given: CallArguments, use: Use) -> Told:
-        name = names.checked(given.chat_session or f"subagent_{secrets.token_hex(3)}")
+        name = names.checked(given.chat_session or f"subagent_{secrets.token_hex(8)}")
         self._check(name, use, wait=given.wait)
         if given.pre_context is not None:
             await self._fill(use.claim.space, name, given.pre_context, given.format)

@@ -29,7 +29,7 @@ A = TypeVar("A", bound=Arguments)
 
 @dataclass(frozen=True, kw_only=True)
 class Tool(Generic[A]):
-    """A tool by the name that the model says. `shown` is the exact thing that a person has to allow.
+    """A tool by the name that the model says. `shown` is what a person has to allow, None for all arguments.
 
     `parameters` is a JSON Schema to tell the model, None for that of the `arguments`.
     """
@@ -38,7 +38,7 @@ class Tool(Generic[A]):
     description: str
     arguments: type[A]
     run: Callable[[A, Use], Awaitable[Told]]
-    shown: Callable[[A], str] | None = None
+    shown: Callable[[A, Use], str] | None = None
     parameters: JsonObject | None = None
 
     @functools.cached_property

@@ -1,14 +1,16 @@
 """Tools that a person has to allow first."""
 
+import anyio
 import pytest
 
 from eai_mcp.chat.toolbox.approval import BY_TALK
 from eai_mcp.chat.values import Answers
 from eai_mcp.errors import Conflict
-from eai_mcp.messages import ToolUseBlock
+from eai_mcp.messages import INTERRUPTED, ToolUseBlock, user
 from eai_mcp.middleware import Ask
+from eai_mcp.store.sqlite import SqliteStore
 from tests.chat.layering import RoundTool, layers
-from tests.chat.taking import ask, history, opened, process, results_in, told, uses
+from tests.chat.taking import ask, begin, history, opened, process, result, results_in, told, uses
 from tests.chat.toolbox.boxes import box, tool
 from tests.fakes import said
 
@@ -23,7 +25,7 @@ def watched(approval, name="rm"):
         ran.append(given.word)
         return {"ran": given.word}
 
-    return box(tool(name, run, shown=lambda given: given.word), approvals={name: approval}), ran
+    return box(tool(name, run, shown=lambda given, use: given.word), approvals={name: approval}), ran
 
 
 async def results(registry):
@@ -129,3 +131,50 @@ async def test_a_question_of_a_middleware_comes_before_that_of_the_toolbox(catal
         assert second.reply.endswith("rm -rf build")
         assert (await ask(registry, "approve", by_person=True)).status == "awaiting_input"
         assert ran == []
+
+
+async def test_what_is_typed_needs_what_scripts_need(catalog):
+    """What is typed into a shell is as good as a script."""
+    toolbox, ran = watched("ask", "write_to_session")
+    toolbox._approvals = {"execute_script": "ask"}
+    use = ToolUseBlock("u1", "write_to_session", {"word": "rm -rf /"})
+    async with opened(catalog, uses(use), said("I see."), toolbox=toolbox) as (registry, _):
+        assert (await ask(registry, "go")).status == "awaiting_input"
+        assert ran == []
+
+
+async def test_two_commands_that_look_alike_are_shown_twice(catalog):
+    toolbox, _ = watched("ask")
+    two = [ToolUseBlock(f"u{n}", "rm", {"word": "rm a"}) for n in (1, 2)]
+    async with opened(catalog, uses(*two), said("gone"), toolbox=toolbox) as (registry, _):
+        assert (await ask(registry, "clean up")).reply.count("rm a") == 2
+
+
+async def test_nothing_is_hidden_from_the_person_who_approves(catalog):
+    toolbox, _ = watched("ask")
+    odd = ToolUseBlock("u1", "rm", {"word": "ls\n\x1b[2K\u202ecod\tx"})
+    async with opened(catalog, uses(odd), said("gone"), toolbox=toolbox) as (registry, _):
+        assert (await ask(registry, "clean up")).reply.endswith("ls\n\\x1b[2K\\u202ecod\tx")
+
+
+async def test_a_command_that_was_approved_does_not_run_twice(catalog, tmp_path):
+    """A process that dies while it runs leaves a trace, and no open question."""
+    path, began, ran = tmp_path / "s.db", anyio.Event(), []
+
+    async def run(given, use):
+        ran.append(given.word)
+        began.set()
+        await anyio.sleep_forever()
+
+    toolbox = box(tool("rm", run, shown=lambda given, use: given.word), approvals={"rm": "ask"})
+    dying = SqliteStore(path)
+    async with opened(catalog, uses(RM), store=dying, toolbox=toolbox) as (here, _):
+        await ask(here, "clean up")
+        await begin(here, "approve", by_person=True)
+        await began.wait()
+        async with process(catalog, path, said("next"), toolbox=toolbox) as (there, call):
+            await dying.aclose()
+            assert (await ask(there, "approve", by_person=True)).reply == "next"
+            closed = user((result("u1", INTERRUPTED, failed=True),))
+            assert call.requests[0].messages[2] == closed
+        assert ran == ["rm -rf build"]

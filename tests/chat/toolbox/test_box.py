@@ -43,6 +43,8 @@ def test_a_tool_that_is_not_there_cannot_be_allowed():
     for named in ({"allowed": ("nope",)}, {"approvals": {"nope": "ask"}}):
         with pytest.raises(ConfigError, match="no tool named 'nope'; there are: echo, ask_user"):
             box(ECHO, **named).check()
+    with pytest.raises(ConfigError, match="ask_user is a question itself"):
+        box(ECHO, approvals={"ask_user": "never"}).check()
     with pytest.raises(ConfigError, match="two tools named 'echo'"):
         box(ECHO, ECHO)
 

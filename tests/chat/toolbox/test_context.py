@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from eai_mcp.chat.toolbox import context
 from eai_mcp.errors import Unavailable
 from eai_mcp.formats import Tally
@@ -178,3 +180,19 @@ async def test_what_was_mended_is_told(catalog, tmp_path):
         await talking.ask()
         assert talking.said()["repairs"]
         assert unpaired(await history(talking.registry, "boss")) == []
+
+
+@pytest.mark.parametrize("name", ["h.json", "h.jsonl"])
+async def test_an_export_that_is_put_back_in_its_own_turn_doubles_nothing(catalog, tmp_path, name):
+    export = step("export_chat_session_context", file_path=name)
+    back = step("replace_chat_session_context", file_path=name)
+    scripts = {"boss": [said("one"), export, back, said("done"), said("next")]}
+    store = SqliteStore(None)
+    async with using(catalog, contexts(store, tmp_path), scripts, store=store) as talking:
+        await talking.ask("first")
+        await talking.ask("second")
+        kept = [entry.message for entry in await talking.registry.history("", "boss", limit=None)]
+        assert [one.text for one in kept if one.role == "user" and one.text] == ["first", "second"]
+        ids = [block.id for one in kept for block in one.content if isinstance(block, ToolUseBlock)]
+        assert len(ids) == len(set(ids)) == 2
+        assert unpaired(kept) == []

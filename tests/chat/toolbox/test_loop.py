@@ -6,10 +6,11 @@ import pytest
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.toolbox import steps as limits_of_steps
 from eai_mcp.chat.toolbox.steps import Budget, cut
-from eai_mcp.errors import LimitExceeded, StorageFull
-from eai_mcp.messages import INTERRUPTED, ImageBlock, TextBlock, ToolUseBlock, user
+from eai_mcp.errors import Internal, LimitExceeded, StorageFull
+from eai_mcp.messages import INTERRUPTED, ImageBlock, TextBlock, ToolUseBlock, Usage, user
 from eai_mcp.middleware import ToolOutcome
 from eai_mcp.store.sqlite import SqliteStore
+from tests.chat.layering import RoundTool, layers
 from tests.chat.taking import Faulty, ask, begin, history, opened, process, result, results_in, told, uses
 from tests.chat.toolbox.boxes import Held, box, echo, tool
 from tests.fakes import said
@@ -198,3 +199,41 @@ async def test_pictures_of_a_turn_are_bounded(catalog):
         await ask(registry, "go")
         kinds = [one.content[0].type for one in results_in((await history(registry))[2])]
         assert sorted(kinds) == ["image", "image", "text"]
+
+
+async def test_a_turn_that_fails_while_tools_run_ends_what_they_began(catalog):
+    """What it began would go on with nobody who knows of it."""
+    ended, began = [], anyio.Event()
+
+    async def begins(given, use):
+        async def end():
+            ended.append(given.word)
+
+        use.kit.begun.ends["1"] = end
+        began.set()
+        await anyio.sleep_forever()
+
+    async def breaks(run, go_on):
+        if run.name == "b":
+            await began.wait()
+            raise ValueError("oops")
+        return await go_on(run)
+
+    toolbox = box(tool("a", begins), tool("b", echo))
+    async with opened(catalog, uses(A, B), toolbox=toolbox, layers=layers(RoundTool(breaks))) as (
+        registry,
+        _,
+    ):
+        with pytest.raises(Internal):
+            await ask(registry, "go")
+        assert ended == ["1"]
+
+
+async def test_what_tools_spend_counts(catalog):
+    async def asks_a_model(given, use):
+        use.kit.begun.spend(Usage(100, 10))
+        return {}
+
+    async with opened(catalog, uses(A), said("ok"), toolbox=box(tool("a", asks_a_model))) as (registry, _):
+        assert (await ask(registry, "go")).usage == Usage(104, 16)
+        assert (await registry.session("", "default")).usage == Usage(104, 16)

@@ -9,9 +9,9 @@ from eai_mcp.chat.toolbox import machine
 from eai_mcp.messages import ToolUseBlock
 from eai_mcp.terminal import Limits
 from eai_mcp.terminal.terminals import Terminals
-from tests.chat.taking import ask, begin, history, opened, results_in, told, uses
+from tests.chat.taking import ask, asks, begin, history, opened, results_in, told, uses
 from tests.chat.toolbox.boxes import box
-from tests.fakes import said
+from tests.fakes import Held, said
 from tests.terminal.bare import Bare
 
 
@@ -127,15 +127,51 @@ async def test_one_terminal_runs_one_script_at_a_time(catalog, tmp_path):
         assert busy[0].startswith("busy: the terminal 'default' has been running task_")
 
 
-async def test_what_is_typed_at_an_idle_shell_is_told(catalog, tmp_path):
+async def test_nothing_is_typed_where_nothing_runs(catalog, tmp_path):
+    """A shell that waits would run it, and no interrupt would know of that."""
     steps = [
         uses(use("execute_script", script="true")),
-        uses(use("write_to_session", input="echo $((6*7))", keys=["Enter"])),
+        uses(use("write_to_session", input="sleep 1000", keys=["Enter"])),
     ]
     async with working(catalog, tmp_path, *steps) as (registry, _):
         await ask(registry, "go")
         _, typed = await said_by_tools(registry)
-        assert "42" in typed["output"]
+        assert typed == "no_task: nothing runs in terminal 'default' that could be typed to; run a script"
+
+
+async def test_an_interrupt_ends_a_script_of_an_earlier_turn_that_is_waited_for(catalog, tmp_path):
+    asked = anyio.Event()
+
+    async def looks(request, emit):
+        first = next(one for message in request.messages for one in results_in(message))
+        asked.set()
+        return uses(use("get_task_result", 2, task_id=json.loads(told(first))["task_id"], wait_s=60))
+
+    steps = [uses(use("execute_script", script="sleep 1000", wait=False)), said("ok"), looks]
+    async with working(catalog, tmp_path, *steps) as (registry, terminals):
+        await ask(registry, "go")
+        run = terminals.running("", "default")
+        turn = await begin(registry, "and?")
+        await asked.wait()
+        with anyio.fail_after(5):
+            while run.id not in turn.kit.begun.ends:  # noqa: ASYNC110 - nothing tells that a tool waits
+                await anyio.sleep(0.01)
+        await registry.interrupt("", "default")
+        assert run.status == "interrupted"
+
+
+async def test_what_ran_before_a_question_ends_with_its_turn(catalog, tmp_path):
+    for ends in ("by an interrupt of the question", "by an interrupt of the answer"):
+        held = Held()
+        both = uses(use("execute_script", script="sleep 1000", wait=False), asks())
+        async with working(catalog, tmp_path, both, held) as (registry, terminals):
+            assert (await ask(registry, "go")).status == "awaiting_input"
+            run = terminals.running("", "default")
+            if ends == "by an interrupt of the answer":
+                await begin(registry, "yes")
+                await held.reached.wait()
+            await registry.interrupt("", "default")
+            assert run.status == "interrupted", ends
 
 
 async def test_an_interrupted_turn_ends_what_it_left_running_and_no_more(catalog, tmp_path):

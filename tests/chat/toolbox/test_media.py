@@ -144,7 +144,7 @@ async def test_another_model_is_asked_once_about_a_picture(catalog, desk):
     assert told == {"file": about, "answer": "a cat", "model": "owl", "usage": usage}
     seen = ImageBlock("image/png", base64.b64encode(PICTURE).decode())
     assert owl.requests[0].messages == (user((seen, TextBlock("What is it?"))),)
-    assert done.usage == Usage(4, 6)
+    assert done.usage == Usage(6, 9)
 
 
 async def test_a_question_goes_to_a_model_that_sees_and_is_there(catalog, desk):
