@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,14 @@ def since(began: int, root: int, shell: int) -> set[Process]:
     return {process for pid, process in relatives.items() if pid not in earlier | holders}
 
 
+def surely(find: Callable[[], set[Process]]) -> set[Process]:
+    """What is found, and nothing only if that is found twice.
+
+    One that starts another and ends while we look may be missed, with the other: that began after we looked.
+    """
+    return find() or find()
+
+
 def group(shell: int, number: int) -> list[int]:
     """The members of a process group that the shell has in the foreground."""
     found, fresh = [], [shell]
@@ -103,7 +111,7 @@ def send(number: int, to: Iterable[int]) -> None:
             os.kill(pid, number)
 
 
-async def ended(find: Callable[[], Collection[Process]], *, within_s: float, stop: bool = False) -> bool:
+async def ended(find: Callable[[], set[Process]], *, within_s: float, stop: bool = False) -> bool:
     """Kill what is found until there is nothing more; whether that was within the time.
 
     With `stop` all are stopped before the first is killed, so that a fork bomb cannot fill its place. Not
@@ -112,14 +120,14 @@ async def ended(find: Callable[[], Collection[Process]], *, within_s: float, sto
     if stop:
         _stop(find)
     with anyio.move_on_after(within_s):
-        while left := find():
+        while left := surely(find):
             send(signal.SIGKILL, (process.pid for process in left))
             await anyio.sleep(LOOK_S)
         return True
-    return not find()
+    return not surely(find)
 
 
-def _stop(find: Callable[[], Collection[Process]]) -> None:
+def _stop(find: Callable[[], set[Process]]) -> None:
     stopped: set[int] = set()
     for _ in range(STOP_ROUNDS):
         fresh = {process.pid for process in find()} - stopped

@@ -47,6 +47,7 @@ class Pty:
         self.pid: int = process.pid
         self.code: int | None = None
         self._process = process
+        self._closed = False
         self._fd: int = process.fd
         self._writing = anyio.Lock()
         os.set_blocking(self._fd, False)
@@ -59,7 +60,7 @@ class Pty:
     def foreground(self) -> int:
         """The process group that has the terminal, 0 if none has."""
         try:
-            return os.tcgetpgrp(self._fd)
+            return 0 if self._closed else os.tcgetpgrp(self._fd)
         except OSError:
             return 0
 
@@ -78,8 +79,8 @@ class Pty:
             InvalidArgument: A line is longer than a program that reads lines can be given.
             LimitExceeded: The program does not read it.
         """
-        lines = termios.tcgetattr(self._fd)[LFLAG] & termios.ICANON
-        if lines and (longest := max(map(len, data.replace(b"\r", b"\n").split(b"\n")))) > LONGEST_LINE:
+        longest = max(map(len, data.replace(b"\r", b"\n").split(b"\n")))
+        if longest > LONGEST_LINE and self._reads_lines():
             raise InvalidArgument(
                 f"a line of the input has {longest} bytes and the program reads at most {LONGEST_LINE}: put"
                 " it into a file by a script",
@@ -91,7 +92,8 @@ class Pty:
                 while left:
                     left = left[self._put(left) :]
                     if left:
-                        await anyio.wait_writable(self._fd)
+                        with suppress(anyio.ClosedResourceError):
+                            await anyio.wait_writable(self._fd)
         if left:
             taken = len(data) - len(left)
             raise LimitExceeded(
@@ -103,11 +105,13 @@ class Pty:
     def calm(self) -> None:
         """Set the terminal's modes back to the first ones, whatever a program left."""
         with suppress(termios.error):
-            termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
+            if not self._closed:
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
 
     def resize(self, rows: int, columns: int) -> None:
         """Give the terminal another size; the programs in the foreground are told."""
-        self._process.setwinsize(rows, columns)
+        if not self._closed:
+            self._process.setwinsize(rows, columns)
 
     def reaped(self) -> bool:
         """Whether the process has ended; its exit code, or 128 and its signal, is then in `code`."""
@@ -123,10 +127,18 @@ class Pty:
 
     def close(self) -> None:
         """Let go of the terminal. Nobody may be reading it."""
-        if not self._process.closed:
+        if not self._closed:
+            self._closed = True
+            anyio.notify_closing(self._fd)
             self._process.fileobj.close()
             # Else it would wait and signal when it is collected.
             self._process.closed = self._process.terminated = True
+
+    def _reads_lines(self) -> bool:
+        try:
+            return not self._closed and bool(termios.tcgetattr(self._fd)[LFLAG] & termios.ICANON)
+        except termios.error:
+            return False
 
     def _drained(self) -> bytes | None:
         """None if there is nothing now."""
@@ -146,10 +158,15 @@ class Pty:
         return b"".join(pieces)
 
     def _put(self, data: memoryview) -> int:
+        """How many bytes were taken: all, if nobody is left to read them. That is seen by reading."""
+        if self._closed:
+            return len(data)
         try:
             return os.write(self._fd, data)
         except BlockingIOError:
             return 0
+        except OSError:
+            return len(data)
 
 
 def _spawned(argv: list[str], env: dict[str, str], cwd: str) -> PtyProcess:

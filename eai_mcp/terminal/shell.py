@@ -81,7 +81,7 @@ class Shell:
     @property
     def is_taken(self) -> bool:
         """Whether a job has the foreground, and not the shell."""
-        return self.pty.foreground not in {0, self.pid} and not self.pty.reaped()
+        return self.pid > 0 and self.pty.foreground not in {0, self.pid} and not self.pty.reaped()
 
     async def calm(self) -> bool:
         """Bring it back to an empty prompt, whatever was typed; whether that could be done."""
@@ -160,11 +160,13 @@ class Shell:
             await self._reaped(REAP_LIMIT_S)
         finally:
             self.pty.close()
-            self.launch.release()
-            self.gone.set()
-            if self._prompted is not None:
-                self._prompted.set()
-            self._buried(self)
+            try:
+                self.launch.release()
+            finally:
+                self.gone.set()
+                if self._prompted is not None:
+                    self._prompted.set()
+                self._buried(self)
 
     async def _reaped(self, limit_s: float) -> bool:
         with anyio.move_on_after(limit_s):

@@ -39,7 +39,7 @@ async def stopped(run: Run, shell: Shell, began: int) -> None:
         await _over(run, BACK_S)
     if not run.done.is_set():
         await shell.end("interrupt", polite_s=0.05)
-    elif left := started():
+    elif left := processes.surely(started):
         processes.send(signal.SIGTERM, (process.pid for process in left))
         await _gone(started)
         if not await processes.ended(started, within_s=KILL_LIMIT_S):

@@ -111,12 +111,19 @@ class Terminal:
             async with self._lock:
                 await self._start(run, text)
         except BaseException:
+            await self._abandoned()
             self._finish(run, "lost", None, "it could not be started")
             if run in self.ended:
                 self.ended.remove(run)
                 run.output.close()
             raise
         return run
+
+    async def _abandoned(self) -> None:
+        """End a shell that nobody knows the state of: it was being made, or had been told to run a script."""
+        if (held := self.shell) is not None and (self._fed or held.pid <= 1):
+            with anyio.CancelScope(shield=True):
+                await held.end("interrupt")
 
     async def interrupt(self, run: Run) -> None:
         """Stop the script, if it is the one that runs."""
@@ -201,7 +208,7 @@ class Terminal:
         self._check_typed()
 
     def _check_typed(self) -> None:
-        if self.shell is not None and self.shell.is_taken and not self._lock.locked():
+        if self.shell is not None and self.shell.is_taken:
             raise SessionBusy(
                 f"a program that was typed to the terminal {self.pty_session_id!r} runs in it: type to it, or"
                 " reset the terminal",
@@ -209,12 +216,12 @@ class Terminal:
             )
 
     async def _start(self, run: Run, text: bytes) -> None:
-        held = await self._ready()
-        if run.done.is_set():
-            return  # it was interrupted meanwhile
         if processes.now() <= self._ended_at:
             # Else what the last script left running could not be told from what this one starts.
             await anyio.sleep(processes.TICK_S)
+        held = await self._ready()
+        if run.done.is_set():
+            return  # it was interrupted meanwhile
         name = _written(held.launch, run, text)
         self._fed, self._began = True, processes.now()
         await held.begin(run.nonce, f"{held.launch.scripts_inside}/{name}")
@@ -268,6 +275,8 @@ class Terminal:
             launch.release()
             raise
         self._launch, self._typed, self.shell = launch, False, made
+        if self._closed:
+            await made.end("closed")
         return made
 
     def _settled(self, made: Shell) -> Shell:

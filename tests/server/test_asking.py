@@ -380,8 +380,6 @@ async def test_a_question_that_a_form_could_not_show_whole_is_left_open(connecte
     async with connected(asks("x" * 20_000), **at(sitting)) as (client, _):
         told = (await call(client, "talk", content="go")).structured_content
         assert told["status"] == "awaiting_input"
-        assert told["warnings"] == [
-            "the question is too long for a form, and nobody may answer what they cannot see whole; "
-            "the question is still open"
-        ]
+        (warning,) = told["warnings"]
+        assert warning.startswith("the question is too long for a form")
         assert sitting.asked == []

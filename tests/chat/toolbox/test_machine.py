@@ -2,6 +2,7 @@
 
 import json
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -151,7 +152,7 @@ async def test_an_interrupt_ends_a_script_of_an_earlier_turn_that_is_waited_for(
     async with working(catalog, tmp_path, *steps) as (registry, terminals):
         await ask(registry, "go")
         run = terminals.running("", "default")
-        turn = await begin(registry, "and?")
+        turn: Any = await begin(registry, "and?")
         await asked.wait()
         with anyio.fail_after(5):
             while run.id not in turn.kit.begun.ends:  # noqa: ASYNC110 - nothing tells that a tool waits

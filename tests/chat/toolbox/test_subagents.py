@@ -401,8 +401,7 @@ async def test_an_answer_lifts_no_limit_of_the_turn_that_asked_for_the_sub_agent
     }
     both = (*subagents_only(), "ask_user")
     async with using(catalog, make, scripts, usual=(*both, "rm")) as talking:
-        boss = {"tools": frozenset(both), "chain": ("first", "second")}
-        await talking.ask(**boss)
+        await talking.ask(tools=frozenset(both), chain=("first", "second"))
         assert talking.said()["status"] == "awaiting_input"
         await talking.ask("yes", "child")
         assert ran == []
