@@ -30,6 +30,7 @@ EXPRESSIONS_S: Final = 0.05
 _SEARCHES: Final = 32
 """How often a text is searched before it is worth listing all that it has of `_GRAM` characters."""
 _GRAM: Final = 3
+_VARIED: Final = 5
 
 Words: TypeAlias = Callable[[int, Lore], str]
 """What an entry says, by its place in the book."""
@@ -181,8 +182,8 @@ class _Text:
             found = self._text.find(key, 0, end)
             if found >= 0:
                 return True
-            # One that begins like the text may fail late at every place.
-            self._effort.searched += (end + 1) * (1 if self._grams is None else len(key))
+            # One of few characters may be like such a text for long, at every place.
+            self._effort.searched += (end + 1) * (len(key) if len(set(key)) < _VARIED else 1)
             if self._grams is None and self._effort.searched > self._worth:
                 text = self._text
                 self._grams = frozenset(text[at : at + _GRAM] for at in range(len(text) - _GRAM + 1))

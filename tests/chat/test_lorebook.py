@@ -176,3 +176,11 @@ def test_keys_are_found_just_where_they_are(keys, texts):
         str(at) for at, group in enumerate(keys) if any(key and key.casefold() in heard for key in group)
     ]
     assert shown(sought, *texts) == wanted
+
+
+@pytest.mark.timeout(10)
+def test_keys_that_fail_late_at_every_place_are_bounded_work():
+    """Issue 7: a hostile card (huge lorebook …) is an error, not a hang."""
+    keys = tuple("a" * (97 + at % 3) + "ba" + "a" * (at % 100) for at in range(10_000))
+    entries = tuple(Lore(content="x", keys=Keys(keys[at : at + 100])) for at in range(0, 10_000, 100))
+    assert shown(Book(entries=entries), "a" * 30_000) == []
