@@ -44,9 +44,8 @@ async def test_two_sub_agents_are_asked_side_by_side(house):
 async def test_an_interrupt_reaches_the_sub_agent(house, how):
     """Issue 7: interrupt "while a sub-agent runs"; "a parent's interrupt reaches its children"."""
     call = {"message": "wait", "model": "silent", "chat_session": "child", "wait": how == "waited for"}
-    write(
-        house, "boss", [("call_subagent", call)], [("call_subagent", {**call, "chat_session": "other"})], "x"
-    )
+    other = {**call, "chat_session": "other", "wait": True}
+    write(house, "boss", [("call_subagent", call)], [("call_subagent", other)], "x")
     async with house.server(*OPTIONS) as wire:
         await wire.begin("tools/call", name="talk", arguments={"content": "go", "model": "boss"})
         asked = [await house.provider.request(1)]
