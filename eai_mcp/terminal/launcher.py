@@ -13,11 +13,13 @@ own the leash keeps ours, out of the reach of what it holds.
 
 import ctypes
 import json
+import math
 import os
 import resource
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -25,7 +27,13 @@ PDEATHSIG, NO_NEW_PRIVS, CHILD_SUBREAPER = 1, 38, 36  # of prctl(2)
 JOIN_SESSION_KEYRING = 1  # of keyctl(2), whose number is:
 KEYCTL = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine)
 CANNOT_RUN, CUT_OFF = 127, 128 + signal.SIGKILL
+NICE = 10  # programs give way to the server and to the leash, which end them
+UNAIDED_S = 0.3  # so long the kernel may need to end what one signal ends
+LOOK_AGAIN_S = 0.002
 ENDING = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+# End all in `SOON_S`, unless told not to. Other programs ignore both.
+END_SOON, END_NOT = signal.SIGURG, signal.SIGWINCH
+SOON_S = 0.6
 LINUX = sys.platform == "linux"
 # Without a descriptor that tells of the server's end, it is looked for so often.
 LOOK_S = 0.25
@@ -59,14 +67,19 @@ def main(
         os._exit(leashed(shell, parent=front, uid=uid))
 
     front = os.getpid()
-    return leashed(shell if confined or not LINUX else held, parent=parent, uid=uid)
+    return leashed(shell if confined or not LINUX else held, parent=parent, uid=uid, whole=confined)
 
 
-def leashed(start: Callable[[], None], *, parent: int, uid: int | None) -> int:
-    """The exit status of a process that calls `start`, when it has ended or our parent has."""
+def leashed(start: Callable[[], None], *, parent: int, uid: int | None, whole: bool = False) -> int:
+    """The exit status of a process that calls `start`, when it has ended or our parent has.
+
+    `whole` says that all below that process ends with it.
+    """
     wakes = _wakes()
     if LINUX:
         _prctl(CHILD_SUBREAPER, 1)
+        with suppress(OSError):  # only root may; a fork bomb would keep us waiting for seconds
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     child = os.fork()
     if child == 0:
         try:
@@ -75,7 +88,7 @@ def leashed(start: Callable[[], None], *, parent: int, uid: int | None) -> int:
             print(f"error: the shell cannot be started: {error}", file=sys.stderr)  # noqa: T201  # it is read
         os._exit(CANNOT_RUN)
     status = _watched(child, parent, wakes)
-    _end_all(uid)
+    _end_all(uid, whole=whole)
     return status
 
 
@@ -139,7 +152,7 @@ def _wakes() -> int:
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (*ENDING, signal.SIGCHLD):
+    for number in (*ENDING, END_SOON, END_NOT, signal.SIGCHLD):
         signal.signal(number, _noted)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     return reading
@@ -152,16 +165,28 @@ def _noted(number: int, frame: object) -> None:
 def _watched(child: int, parent: int, wakes: int) -> int:
     """The exit status of `child`, or that of a process that was killed once we shall end or are alone."""
     watched = [wakes, *_ending_of(parent)]
+    ends_at = math.inf
     # Looked at after the descriptor was opened: it may be that of a later process with the same number.
-    while os.getppid() == parent:
-        ready, _, _ = select.select(watched, [], [], None if watched[1:] else LOOK_S)
-        if wakes in ready and ENDING & set(os.read(wakes, 4096)):
+    while os.getppid() == parent and (left := ends_at - time.monotonic()) > 0:
+        most = math.inf if watched[1:] else LOOK_S
+        ready, _, _ = select.select(watched, [], [], None if left == most else min(left, most))
+        heard = os.read(wakes, 4096) if wakes in ready else b""
+        if ENDING & set(heard):
             break
+        ends_at = _ends_at(heard, ends_at)
         for pid, status in _ended():
             if pid == child:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else 128 - code
+    _signal([child], signal.SIGKILL)
     return CUT_OFF
+
+
+def _ends_at(heard: bytes, before: float) -> float:
+    """When all is to be ended, after these signals, of which nobody knows the order."""
+    if END_NOT in heard:
+        return math.inf
+    return time.monotonic() + SOON_S if END_SOON in heard else before
 
 
 def _ending_of(parent: int) -> list[int]:
@@ -179,17 +204,32 @@ def _ended() -> Iterable[tuple[int, int]]:
             yield ended
 
 
-def _end_all(uid: int | None) -> None:
-    """Kill whatever is below us, and whatever runs as `uid`, until nothing is left of it."""
+def _end_all(uid: int | None, *, whole: bool) -> None:
+    """Kill whatever is below us, and whatever runs as `uid`, until nothing is left of it.
+
+    Where one signal ends all of them, each is looked for only if that did not help: with a fork bomb in all
+    cores a look at all processes takes seconds.
+    """
+    aided = uid is None and not whole
     while True:
         if uid is not None:
             _kill_all_of(uid)
-        _kill_below()
-        try:
-            if not os.waitpid(-1, os.WNOHANG)[0]:
-                select.select([], [], [], 0.002)
-        except ChildProcessError:
+        if aided:
+            _kill_below()
+        if _alone(LOOK_AGAIN_S if aided else UNAIDED_S):
             return
+        aided = True
+
+
+def _alone(within_s: float) -> bool:
+    """Whether no child is left in time, of ours or adopted."""
+    until = time.monotonic() + within_s
+    with suppress(ChildProcessError):
+        while time.monotonic() < until:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                select.select([], [], [], LOOK_AGAIN_S)
+        return False
+    return True
 
 
 def _kill_below() -> None:
@@ -250,7 +290,9 @@ def _become(command: list[str]) -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o077)
+    os.nice(NICE)
     if LINUX:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         _prctl(NO_NEW_PRIVS, 1)
         if KEYCTL is not None:
             _libc.syscall(KEYCTL, JOIN_SESSION_KEYRING, None)  # else the server's keys would be ours

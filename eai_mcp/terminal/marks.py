@@ -1,16 +1,25 @@
 """Finds the marks of the shell in what comes out of a terminal, however the reads split them.
 
 A mark counts only with the nonce that is expected; with any other it is output like the rest. No program but
-the shell knows the nonce, so no output can forge an end.
+the shell is told the nonce, so no output can forge an end. A script itself could, about itself: it is the
+shell that runs it.
 """
 
 import re
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from eai_mcp.terminal.bash import BEGIN, KEPT, MARK
+from eai_mcp.terminal.bash import BEGIN, MARK, MUTE
 
 LONGEST = 200
+DIGITS = 38
+
+
+def nonce() -> str:
+    """What nobody guesses, in digits as `bash` wants them."""
+    return f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +37,8 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The shell ends, and has left its state."""
+class Begun:
+    """The shell has left its state, and runs the script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +48,22 @@ class Prompted:
     code: int
 
 
-Piece: TypeAlias = Stray | Written | Kept | Prompted
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """The shell is back at its prompt, and cannot tell how the script ended."""
+
+
+Piece: TypeAlias = Stray | Written | Begun | Prompted | Muted
 
 
 class Marks:
-    """Tells the output of a script from what came before and after it."""
+    """Tells the output of a script from what came before and after it.
 
-    def __init__(self) -> None:
+    The mark of an end for which `counts` is false is output.
+    """
+
+    def __init__(self, counts: Callable[[], bool] = lambda: True) -> None:
+        self._counts = counts
         self._prefix = b""
         self._inside = False
         self._held = b""
@@ -81,20 +99,21 @@ class Marks:
         self._held = b""
         return pieces
 
-    def _read(self, word: bytes) -> Piece | bytes | None:
+    def _read(self, word: bytes) -> Piece | None:
         if word == BEGIN:
-            return BEGIN
-        if word == KEPT:
-            return Kept()
+            return Begun()
+        if not self._counts():
+            return None
+        if word == MUTE:
+            return Muted()
         return Prompted(int(word)) if re.fullmatch(rb"\d{1,3}", word) else None
 
-    def _turn(self, pieces: list[Piece], piece: Piece | bytes | None) -> None:
-        if isinstance(piece, bytes):
-            self._inside = True
-        elif piece is not None:
+    def _turn(self, pieces: list[Piece], piece: Piece | None) -> None:
+        if piece is not None:
             pieces.append(piece)
-        if isinstance(piece, Prompted):
-            self._prefix, self._inside = b"", False
+            self._inside = isinstance(piece, Begun)
+        if isinstance(piece, Prompted | Muted):
+            self._prefix = b""
 
     def _plain(self, pieces: list[Piece], data: bytes) -> None:
         if data:

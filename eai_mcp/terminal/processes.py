@@ -3,6 +3,9 @@
 They are those that descend from the child that we started, or are in its session. A daemon stays among them
 as long as something above it inherits orphans: the launcher does, and the first process of a namespace. Where
 there is no /proc, `ps` is asked; it does not say when a process began.
+
+A look at all of them takes seconds where a fork bomb holds each core, so it is taken in a worker thread,
+which whoever waits for it may leave behind.
 """
 
 import os
@@ -17,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 PROC = Path("/proc")
 LINUX = sys.platform == "linux"
 STOP_ROUNDS = 50
+MEMBERS = 256
 LOOK_S = 0.01
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -82,26 +87,32 @@ def since(began: int, root: int, shell: int) -> set[Process]:
     return {process for pid, process in relatives.items() if pid not in earlier | holders}
 
 
-def surely(find: Callable[[], set[Process]]) -> set[Process]:
+async def found(find: Callable[[], set[Process]]) -> set[Process]:
+    """What `find` finds, without holding up the event loop."""
+    return await to_thread.run_sync(find, abandon_on_cancel=True)
+
+
+async def surely(find: Callable[[], set[Process]]) -> set[Process]:
     """What is found, and nothing only if that is found twice.
 
     One that starts another and ends while we look may be missed, with the other: that began after we looked.
     """
-    return find() or find()
+    return await found(lambda: find() or find())
 
 
 def group(shell: int, number: int) -> list[int]:
-    """The members of a process group that the shell has in the foreground."""
-    found, fresh = [], [shell]
+    """The members of a process group that the shell has in the foreground; of a storm only some."""
+    seen: list[Process] = []
+    fresh = [shell]
     try:
-        while fresh:
+        while fresh and len(seen) < MEMBERS:
             pid = fresh.pop()
             if (process := _told(pid)) is not None:
-                found.append(process)
+                seen.append(process)
                 fresh += _below(pid)
     except FileNotFoundError:  # a kernel that does not list the children
-        found = list(everyone().values())
-    return [process.pid for process in found if process.group == number]
+        seen = list(everyone().values())
+    return [process.pid for process in seen if process.group == number]
 
 
 def send(number: int, to: Iterable[int]) -> None:
@@ -115,26 +126,40 @@ async def ended(find: Callable[[], set[Process]], *, within_s: float, stop: bool
     """Kill what is found until there is nothing more; whether that was within the time.
 
     With `stop` all are stopped before the first is killed, so that a fork bomb cannot fill its place. Not
-    where the shell shall live: it would take a stopped job for one that is over.
+    where the shell shall live: it would take a stopped job for one that is over. Our own child, which holds
+    the others, is killed last.
     """
-    if stop:
-        _stop(find)
+    seen: set[int] = set()
     with anyio.move_on_after(within_s):
-        while left := surely(find):
-            send(signal.SIGKILL, (process.pid for process in left))
+        if stop:
+            await _stop(find, seen)
+        while left := await surely(find):
+            seen |= _pids(left)
+            send(signal.SIGKILL, _held(left) or _pids(left))
             await anyio.sleep(LOOK_S)
         return True
-    return not surely(find)
+    if stop:
+        send(signal.SIGKILL, seen)  # none may stay stopped
+    return False
 
 
-def _stop(find: Callable[[], set[Process]]) -> None:
-    stopped: set[int] = set()
+async def _stop(find: Callable[[], set[Process]], seen: set[int]) -> None:
     for _ in range(STOP_ROUNDS):
-        fresh = {process.pid for process in find()} - stopped
+        there = await found(find)
+        fresh = _held(there) - seen
+        seen |= _pids(there)
         if not fresh:
             return
         send(signal.SIGSTOP, fresh)
-        stopped |= fresh
+
+
+def _held(of: set[Process]) -> set[int]:
+    """Without our own children: these hold the others together, and may just be ending them."""
+    return {process.pid for process in of if process.parent != os.getpid()}
+
+
+def _pids(of: Iterable[Process]) -> set[int]:
+    return {process.pid for process in of}
 
 
 def _children(of: Iterable[Process]) -> dict[int, list[Process]]:
@@ -151,9 +176,16 @@ def _numbers() -> Iterator[int]:
 def _told(pid: int) -> Process | None:
     """None for one that has ended, also if nobody has asked for its status."""
     try:
-        told = (PROC / str(pid) / "stat").read_bytes()
+        # Without pathlib, which takes as long as the kernel does.
+        descriptor = os.open(f"{PROC}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        told = os.read(descriptor, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     # The name in front may hold blanks and parentheses.
     fields = told.rpartition(b")")[2].split()
     if fields[0] in {b"Z", b"X"}:

@@ -1,10 +1,13 @@
 """A pseudo-terminal with a process in it: started, read, written to, and reaped, without a thread."""
 
 import errno
+import fcntl
 import os
 import signal
+import sys
 import termios
 import threading
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,18 +16,23 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 from anyio import to_thread
+from anyio.lowlevel import RunVar
 from ptyprocess import PtyProcess  # type: ignore[import-untyped]  # it has no types
 
 from eai_mcp.errors import InvalidArgument, LimitExceeded, StorageUnavailable
 
 ROWS, COLUMNS = 50, 200
 AT_ONCE = 64 * 1024
-BEFORE_OTHERS = 256 * 1024
+SLICE_S = 0.002
+"""So long one terminal is read before all others get their turn, or until it gave `AT_ONCE` bytes."""
+OTHER_SIDE = {"linux": 0x5441}.get(sys.platform)
+"""The ioctl that opens the side of the programs: TIOCGPTPEER, for which Python has no name."""
 LONGEST_LINE = 4095
 """Of a longer line the kernel drops the end while a program reads line by line."""
-WRITE_LIMIT_S = 3.0
+WRITE_LIMIT_S = 2.0
 LFLAG = 3
 _spawning = threading.Lock()
+_reading: RunVar[anyio.Lock] = RunVar("_reading")
 
 
 async def spawned(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> "Pty":
@@ -49,6 +57,7 @@ class Pty:
         self._process = process
         self._closed = False
         self._fd: int = process.fd
+        self._forgotten = 0
         self._writing = anyio.Lock()
         os.set_blocking(self._fd, False)
         modes = termios.tcgetattr(self._fd)
@@ -67,9 +76,11 @@ class Pty:
     async def read(self) -> bytes:
         """What there is, at least a byte; nothing once no process has the terminal open any more."""
         while True:
-            if (data := self._drained()) is not None:
-                await anyio.lowlevel.checkpoint()
-                return data
+            # One terminal in each turn of the event loop, however many print.
+            async with _turn():
+                if (data := self._drained()) is not None:
+                    await anyio.lowlevel.checkpoint()
+                    return data
             await anyio.wait_readable(self._fd)
 
     async def write(self, data: bytes) -> None:
@@ -77,7 +88,7 @@ class Pty:
 
         Raises:
             InvalidArgument: A line is longer than a program that reads lines can be given.
-            LimitExceeded: The program does not read it.
+            LimitExceeded: The program does not read it, or was stopped before it did.
         """
         longest = max(map(len, data.replace(b"\r", b"\n").split(b"\n")))
         if longest > LONGEST_LINE and self._reads_lines():
@@ -86,10 +97,11 @@ class Pty:
                 " it into a file by a script",
                 field="input",
             )
+        forgotten = self._forgotten
         async with self._writing:
             left = memoryview(data)
             with anyio.move_on_after(WRITE_LIMIT_S):
-                while left:
+                while left and forgotten == self._forgotten:
                     left = left[self._put(left) :]
                     if left:
                         with suppress(anyio.ClosedResourceError):
@@ -102,16 +114,28 @@ class Pty:
                 actual=len(data),
             )
 
+    def forget_input(self) -> None:
+        """Drop what was typed and no program has read, and what of it is still being written.
+
+        Else the shell would read it once the program is gone, and run it.
+        """
+        self._forgotten += 1
+        if self._closed:
+            return
+        with suppress(OSError, termios.error):
+            # On Linux our own side holds the output only: what was typed waits on the other one.
+            flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+            side = os.dup(self._fd) if OTHER_SIDE is None else fcntl.ioctl(self._fd, OTHER_SIDE, flags)
+            try:
+                termios.tcflush(side, termios.TCIFLUSH)
+            finally:
+                os.close(side)
+
     def calm(self) -> None:
         """Set the terminal's modes back to the first ones, whatever a program left."""
         with suppress(termios.error):
             if not self._closed:
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Give the terminal another size; the programs in the foreground are told."""
-        if not self._closed:
-            self._process.setwinsize(rows, columns)
 
     def reaped(self) -> bool:
         """Whether the process has ended; its exit code, or 128 and its signal, is then in `code`."""
@@ -141,13 +165,15 @@ class Pty:
             return False
 
     def _drained(self) -> bytes | None:
-        """None if there is nothing now."""
+        """None if there is nothing now. A program that prints on and on is not followed for long."""
         pieces: list[bytes] = []
-        size = 0
+        left, until = AT_ONCE, time.perf_counter() + SLICE_S
         try:
-            while size < BEFORE_OTHERS and (piece := os.read(self._fd, AT_ONCE)):
+            while left > 0 and (piece := os.read(self._fd, left)):
                 pieces.append(piece)
-                size += len(piece)
+                left -= len(piece)
+                if time.perf_counter() > until:
+                    break
         except BlockingIOError:
             if not pieces:
                 return None
@@ -167,6 +193,16 @@ class Pty:
             return 0
         except OSError:
             return len(data)
+
+
+def _turn() -> anyio.Lock:
+    """What a terminal holds while it is read: one for each event loop."""
+    try:
+        return _reading.get()
+    except LookupError:
+        lock = anyio.Lock(fast_acquire=True)
+        _reading.set(lock)
+        return lock
 
 
 def _spawned(argv: list[str], env: dict[str, str], cwd: str) -> PtyProcess:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from eai_mcp.terminal import Page, RunStatus
+from eai_mcp.terminal import Page, RunStatus, marks
 from eai_mcp.terminal.output import Output
 
 SHOWN_SCRIPT = 4096
@@ -30,7 +30,7 @@ class Run:
         touch: Callable[[], None],
     ) -> None:
         self.id = f"task_{secrets.token_hex(6)}"
-        self.nonce = secrets.token_hex(16)
+        self.nonce = marks.nonce()
         self.space = space
         self.pty_session_id = pty_session_id
         self.script = script

@@ -299,7 +299,10 @@ def _rights() -> str:
             "commands of the chat model run as a user of their own, which reaches the network and whatever"
             " any user may read"
         )
-    return "commands of the chat model run with your own rights"
+    return (
+        "commands of the chat model run with your own rights, and one that ends the processes which hold it"
+        " outlives the server"
+    )
 
 
 def _rlimits(limits: Limits) -> dict[str, tuple[int, int]]:

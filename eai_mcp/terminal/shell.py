@@ -1,7 +1,6 @@
 """One bash in its pseudo-terminal, from its start until nothing of it runs any more."""
 
 import os
-import secrets
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,14 +8,16 @@ from contextlib import suppress
 import anyio
 from anyio.abc import TaskGroup
 
-from eai_mcp.terminal import bash, processes
-from eai_mcp.terminal.marks import Kept, Marks, Piece, Prompted
+from eai_mcp.errors import LimitExceeded
+from eai_mcp.terminal import bash, processes, state
+from eai_mcp.terminal.marks import Begun, Marks, Piece, Prompted, nonce
 from eai_mcp.terminal.pty import Pty, spawned
 from eai_mcp.terminal.sandbox import Launch
 
 OPEN_LIMIT_S = 15.0
-ASK_LIMIT_S = 0.5
-ASK_ROUNDS = 3
+SETTLE_LIMIT_S = 3.0
+BEGIN_LIMIT_S = 15.0
+ASK_LOOK_S = 0.1
 KILL_LIMIT_S = 0.4
 REAP_LIMIT_S = 1.0
 LOOK_S = 0.005
@@ -25,8 +26,9 @@ LOOK_S = 0.005
 class Shell:
     """A shell that runs a script at a time. `pid` is that of bash, and the number of its process group.
 
-    `hear` is given what comes out of the terminal, and `buried` is called once all is gone. `kept` is whether
-    it left its state when it ended, `why` the reason if we ended it.
+    `hear` is given what comes out of the terminal, and `buried` is called once all is gone. `begun` is
+    whether it ran the last script, `kept` whether it left its state when it ended, `why` the reason if we
+    ended it.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Shell:
         buried: "Callable[[Shell], None]",
     ) -> None:
         self.pid = 0
+        self.begun = False
         self.kept = False
         self.why = ""
         self.gone = anyio.Event()
@@ -46,8 +49,8 @@ class Shell:
         self.launch = launch
         self._hear = hear
         self._buried = buried
-        self._marks = Marks()
-        self._prompted: anyio.Event | None = None
+        self._marks = Marks(self._has_foreground)
+        self._answered: anyio.Event | None = None
         self._scope = anyio.CancelScope()
         self._ready = ready
         self._polite_s = 0.1
@@ -72,9 +75,10 @@ class Shell:
 
     async def settle(self) -> bool:
         """Let it take over what the shell before it left, if that left anything; whether it lives on."""
-        nonce = secrets.token_hex(16)
-        line = bash.settling(nonce, self.launch.state_inside)
-        settled = await self._asked(nonce, line, OPEN_LIMIT_S)
+        fresh = nonce()
+        line = bash.settling(fresh, self.launch.state_inside)
+        limit_s = SETTLE_LIMIT_S if state.is_there(self.launch.state) else OPEN_LIMIT_S
+        settled = await self._asked(fresh, line, limit_s)
         self.pid = self.pty.foreground
         return settled and self.pid > 1
 
@@ -83,22 +87,12 @@ class Shell:
         """Whether a job has the foreground, and not the shell."""
         return self.pid > 0 and self.pty.foreground not in {0, self.pid} and not self.pty.reaped()
 
-    async def calm(self) -> bool:
-        """Bring it back to an empty prompt, whatever was typed; whether that could be done."""
-        for _ in range(ASK_ROUNDS):
-            if self.is_taken:
-                return False
-            processes.send(signal.SIGINT, [self.pid])
-            nonce = secrets.token_hex(16)
-            if await self._asked(nonce, bash.asking(nonce), ASK_LIMIT_S):
-                return True
-        return False
-
-    async def begin(self, nonce: str, script: str) -> None:
-        """Have it run the script of that path inside."""
-        self.pty.calm()
-        self._marks.expect(nonce)
-        await self.pty.write(bash.starting(nonce, script))
+    async def begin(self, nonce: str, script: str) -> bool:
+        """Have it run the script of that path inside; whether that has begun."""
+        self.begun = False
+        state.expected(self.launch.state)
+        await self._asked(nonce, bash.starting(nonce, script), BEGIN_LIMIT_S)
+        return self.begun
 
     def signal_foreground(self, number: int) -> int:
         """Send a signal to the job in the foreground, and to the shell; the group of that job."""
@@ -122,30 +116,43 @@ class Shell:
 
     async def leave(self, within_s: float) -> None:
         """Have the shell end as if its terminal was shut, so that it leaves its state."""
-        processes.send(signal.SIGHUP, [self.pid])
-        with anyio.move_on_after(within_s):
-            await self.gone.wait()
+        if self.pid > 1 and not self.pty.reaped():
+            processes.send(signal.SIGHUP, [self.pid])
+            with anyio.move_on_after(within_s):
+                await self.gone.wait()
 
     async def _asked(self, nonce: str, line: bytes, limit_s: float) -> bool:
-        """Whether the prompt with that nonce came after the line."""
+        """Whether it answered with that nonce, and lives on."""
         if self.gone.is_set():
             return False
-        self._prompted = prompted = anyio.Event()
+        self._answered = answered = anyio.Event()
         self._marks.expect(nonce)
-        with anyio.move_on_after(limit_s):
+        with anyio.move_on_after(limit_s), suppress(LimitExceeded):
             if line:
                 self.pty.calm()
                 await self.pty.write(line)
-            await prompted.wait()
-        self._prompted = None
-        return prompted.is_set() and not self.gone.is_set()
+            # A program that it left may have the terminal open: then its end is not read.
+            while not answered.is_set() and not self.pty.reaped():
+                with anyio.move_on_after(ASK_LOOK_S):
+                    await answered.wait()
+            if not answered.is_set():
+                with anyio.move_on_after(ASK_LOOK_S):
+                    await self.gone.wait()  # so that its last words are read
+        self._answered = None
+        return answered.is_set() and not self.gone.is_set()
+
+    def _has_foreground(self) -> bool:
+        """Whether it is the shell that may be at work, as far as is known."""
+        return self.pid == 0 or self.pty.foreground == self.pid
 
     def _heard(self, pieces: list[Piece]) -> None:
         for piece in pieces:
-            if isinstance(piece, Kept):
-                self.kept = True
-            elif isinstance(piece, Prompted) and self._prompted is not None:
-                self._prompted.set()
+            if isinstance(piece, Begun):
+                self.begun = True
+                state.kept(self.launch.state, beside=bash.BEGINNING)
+            if isinstance(piece, Begun | Prompted) and self._answered is not None:
+                self._answered.set()
+                self._answered = None
             else:
                 self._hear(piece)
 
@@ -160,13 +167,13 @@ class Shell:
             await self._reaped(REAP_LIMIT_S)
         finally:
             self.pty.close()
-            try:
+            self.kept = state.kept(self.launch.state, beside=bash.LEAVING)
+            with suppress(OSError):  # whatever programs did to its folders, they are given back
                 self.launch.release()
-            finally:
-                self.gone.set()
-                if self._prompted is not None:
-                    self._prompted.set()
-                self._buried(self)
+            self.gone.set()
+            if self._answered is not None:
+                self._answered.set()
+            self._buried(self)
 
     async def _reaped(self, limit_s: float) -> bool:
         with anyio.move_on_after(limit_s):

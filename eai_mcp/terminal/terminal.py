@@ -1,40 +1,43 @@
 """One terminal: a shell when one is needed, the script that runs in it, and those that ran."""
 
-import os
-import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from signal import SIGINT
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from eai_mcp.errors import ConfigError, Conflict, InvalidArgument, NotFound, SessionBusy
+from eai_mcp.errors import ConfigError, Conflict, NotFound, SessionBusy, StorageUnavailable
 from eai_mcp.observe import Observer, tell
-from eai_mcp.terminal import Limits, RunStatus, Standing, bash, processes, shell
-from eai_mcp.terminal.marks import Piece, Prompted, Stray, Written
-from eai_mcp.terminal.output import Output
+from eai_mcp.terminal import Limits, RunStatus, Standing, bash, processes, shell, state
+from eai_mcp.terminal.clean import cleaned
+from eai_mcp.terminal.marks import Muted, Piece, Prompted, Stray, Written, nonce
 from eai_mcp.terminal.run import Run
 from eai_mcp.terminal.sandbox import Launch
+from eai_mcp.terminal.script import encoded, written
 from eai_mcp.terminal.shell import Shell
 from eai_mcp.terminal.stopping import stopped
 from eai_mcp.terminal.watching import watched
 
 LEAVE_S = 0.5
-MOST_ROWS = 1000
+STARTS = 2
+SAID = 500
 INTERRUPTED = 128 + SIGINT
 WHY = {
     "reset": "the terminal was reset",
     "idle": "the terminal was closed, since it was not used for long",
     "closed": "the server ended",
     "interrupt": "the shell had to be ended",
+    "mute": "the shell was back at its prompt, but could not tell how the script ended; it was ended",
 }
 
 
 class Terminal:
     """A shell that is made when a script needs it, and made again after it ended.
 
-    `current` is the script that runs, `ended` are those that ran, `stray` is what was printed while none did.
+    `current` is the script that runs, `ended` are those that ran.
     """
 
     def __init__(
@@ -52,7 +55,6 @@ class Terminal:
         self.pty_session_id = pty_session_id
         self.current: Run | None = None
         self.ended: deque[Run] = deque()
-        self.stray = Output(keep=limits.spill_mb << 20)
         self.shell: Shell | None = None
         self.used_at = clock()
         self._prepare = prepare
@@ -62,18 +64,22 @@ class Terminal:
         self._clock = clock
         self._lock = anyio.Lock()
         self._launch: Launch | None = None
-        self._size: tuple[int, int] | None = None
+        self._said = b""
         self._fed = False
         self._began = 0
         self._ended_at = 0
         self._interrupted = False
-        self._typed = False
         self._closed = False
 
     @property
     def is_open(self) -> bool:
         """Whether it has a shell, or is about to."""
         return self.shell is not None or self.current is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it was neither used nor printing for long."""
+        return self._clock() - self.used_at >= self._limits.idle_s
 
     def standing(self) -> Standing:
         """How it stands."""
@@ -94,7 +100,7 @@ class Terminal:
 
     async def run(self, script: str) -> Run:
         """Start a script; see `Terminals.run`."""
-        text = _text(script)
+        text = encoded(script)
         self._check_free()
         run = Run(
             space=self.space,
@@ -141,39 +147,34 @@ class Terminal:
         """Type it; see `Terminals.write`."""
         async with self._lock:
             pass  # a shell that is being made cannot be typed to yet
-        if self.shell is None:
+        run, held = self.current, self.shell
+        if run is None or held is None:
             raise NotFound(
-                f"the terminal {self.pty_session_id!r} has no shell now: run a script in it first",
+                f"no script runs in the terminal {self.pty_session_id!r} that could be typed to",
                 pty_session_id=self.pty_session_id,
             )
         self.touch()
-        begins = self.current.output.total if self.current else self.stray.total
-        self._typed = True
-        await self.shell.pty.write(data)
-        if self.current:
-            self.current.typed()
+        begins = run.output.total
+        await held.pty.write(data)
+        run.typed()
         return begins
 
-    async def resize(self, rows: int, columns: int) -> None:
-        """Give it another size, now and later."""
-        for field, value in (("rows", rows), ("columns", columns)):
-            if not 0 < value <= MOST_ROWS:
-                raise InvalidArgument(f"{field} must be 1 to {MOST_ROWS}, not {value}", field=field)
-        self._size = rows, columns
-        if self.shell is not None:
-            self.shell.pty.resize(rows, columns)
-
     async def reset(self) -> None:
-        """End the shell and all in it, and forget its state."""
+        """End the shell and all in it, and forget its state.
+
+        Raises:
+            StorageUnavailable: What it left as its state cannot be removed.
+        """
         if self.shell is not None:
             await self.shell.end("reset")
-        self._forget_state()
-        self.stray.close()
-        self.stray = Output(keep=self._limits.spill_mb << 20)
+        await self._forget_state()
 
     async def leave(self) -> None:
-        """End the shell, but keep its state for the next one."""
-        if (held := self.shell) is not None:
+        """End the shell, but keep its state for the next one. Nothing happens if it is used meanwhile."""
+        async with self._lock:
+            held, about_to_run = self.shell, self.current is not None and not self._fed
+            if held is None or about_to_run or not self.is_idle:
+                return
             if self.current is None:
                 held.why = "idle"
                 await held.leave(LEAVE_S)
@@ -188,8 +189,8 @@ class Terminal:
 
     def forget(self) -> None:
         """Give back what the outputs hold."""
-        for output in (self.stray, *(run.output for run in self.ended)):
-            output.close()
+        for run in self.ended:
+            run.output.close()
         self.ended.clear()
 
     def touch(self) -> None:
@@ -205,36 +206,47 @@ class Terminal:
                 task_id=run.id,
                 running_s=round(run.duration_s, 3),
             )
-        self._check_typed()
-
-    def _check_typed(self) -> None:
-        if self.shell is not None and self.shell.is_taken:
-            raise SessionBusy(
-                f"a program that was typed to the terminal {self.pty_session_id!r} runs in it: type to it, or"
-                " reset the terminal",
-                task_id=None,
-            )
 
     async def _start(self, run: Run, text: bytes) -> None:
         if processes.now() <= self._ended_at:
             # Else what the last script left running could not be told from what this one starts.
             await anyio.sleep(processes.TICK_S)
-        held = await self._ready()
-        if run.done.is_set():
-            return  # it was interrupted meanwhile
-        name = _written(held.launch, run, text)
-        self._fed, self._began = True, processes.now()
-        await held.begin(run.nonce, f"{held.launch.scripts_inside}/{name}")
-        self._tasks.start_soon(watched, run, held)
+        for _ in range(STARTS):
+            held = await self._ready()
+            if run.done.is_set():
+                return  # it was interrupted meanwhile
+            written(held.launch, run.id, text)
+            self._fed, self._began = True, processes.now()
+            if await held.begin(run.nonce, f"{held.launch.scripts_inside}/{run.id}"):
+                self._tasks.start_soon(watched, run, held)
+                return
+            # An earlier script left a shell that just ended, or that does not do what it is told.
+            await held.leave(LEAVE_S)
+            await held.end("")
+            self._check_wanted(held)
+            if run.done.is_set():
+                return  # it had begun after all, and ended with the shell
+            self._fed = False
+        raise StorageUnavailable(
+            f"the shell of the terminal {self.pty_session_id!r} ended {STARTS} times before the script"
+            " began: reset the terminal"
+        )
+
+    async def _renewed(self, run: Run, held: Shell) -> None:
+        """End a shell that does not do what it is told, as if the terminal was shut."""
+        async with self._lock:
+            if self.current is run and self.shell is held:
+                held.why = "mute"
+                await held.leave(LEAVE_S)
+                await held.end("mute")
 
     async def _ready(self) -> Shell:
-        """The shell at an empty prompt; a new one if there is none, or if it cannot be brought to it."""
+        """The shell at its prompt; a new one if there is none, or if another job has the terminal."""
         held = self.shell
         if held is not None:
-            if not held.pty.reaped() and (not self._typed or await held.calm()):
-                self._typed = False
+            if not held.is_taken and not held.pty.reaped():
                 return held
-            self._check_typed()
+            await held.leave(LEAVE_S)
             await held.end("")
         return await self._opened()
 
@@ -243,29 +255,32 @@ class Terminal:
         if await made.ready():
             if await made.settle():
                 return self._settled(made)
-            if not made.why and made.launch.state.exists():
+            if not made.why and state.is_there(made.launch.state):
                 # What the last shell left keeps this one from living.
                 await made.end("")
-                self._forget_state()
+                await self._forget_state()
                 made = await self._made()
                 if await made.ready() and await made.settle():
                     return self._settled(made)
         await made.end("")
-        if made.why in {"closed", "reset"}:
-            raise Conflict(
-                f"the terminal {self.pty_session_id!r} was ended while it was made: {WHY[made.why]}"
-            )
-        said = self.stray.page(offset=None, tail=500, most=500, over=True).text.strip()
+        self._check_wanted(made)
+        said = cleaned(self._said).strip()
         raise ConfigError(
             f"the shell of the terminal {self.pty_session_id!r} does not start: {said or 'no word'}"
         )
 
+    def _check_wanted(self, held: Shell) -> None:
+        if held.why in {"closed", "reset"}:
+            raise Conflict(
+                f"the terminal {self.pty_session_id!r} was ended while it was made: {WHY[held.why]}"
+            )
+
     async def _made(self) -> Shell:
-        ready = secrets.token_hex(16)
+        ready = nonce()
         launch = await self._prepare(bash.rc(ready))
         try:
             if self._launch is None:
-                launch.state.unlink(missing_ok=True)  # another server's
+                await to_thread.run_sync(state.forgotten, launch.state)  # another server's
             if self._closed:
                 raise Conflict("the server is ending: no script is started any more")
             made = await shell.opened(
@@ -274,14 +289,12 @@ class Terminal:
         except BaseException:
             launch.release()
             raise
-        self._launch, self._typed, self.shell = launch, False, made
+        self._launch, self._said, self.shell = launch, b"", made
         if self._closed:
             await made.end("closed")
         return made
 
     def _settled(self, made: Shell) -> Shell:
-        if self._size:
-            made.pty.resize(*self._size)
         tell(self._observe, "terminal.opened", pty_session_id=self.pty_session_id)
         return made
 
@@ -292,9 +305,13 @@ class Terminal:
             case Written(data=data) if run is not None:
                 run.printed(data)
             case Written(data=data) | Stray(data=data):
-                self.stray.add(data)
+                self._said = (self._said + data)[-SAID:]
             case Prompted(code=code) if run is not None:
+                if self.shell is not None:
+                    self.shell.pty.forget_input()
                 self._finish(run, "interrupted" if self._interrupted else "exited", code)
+            case Muted() if run is not None and self.shell is not None:
+                self._tasks.start_soon(self._renewed, run, self.shell)
 
     def _buried(self, held: Shell) -> None:
         self.shell = None
@@ -305,10 +322,12 @@ class Terminal:
             why="ended" if held.why == "interrupt" else held.why or "ended",
         )
         run, code = self.current, held.pty.code
-        if run is None or not self._fed:
+        if run is None or not (self._fed and held.begun):
             return
         if self._interrupted:
             self._finish(run, "interrupted", code or INTERRUPTED, _note(held))
+        elif held.why == "mute":
+            self._finish(run, "exited", None, _note(held))
         elif held.why:
             self._finish(run, "lost", None, _note(held))
         else:
@@ -323,7 +342,8 @@ class Terminal:
         self._ended_at = processes.now()
         self.touch()
         if self._launch is not None:
-            (self._launch.scripts / run.id).unlink(missing_ok=True)
+            with suppress(OSError):  # the folder may be its programs' own
+                (self._launch.scripts / run.id).unlink()
         self.ended.append(run)
         while len(self.ended) > max(self._limits.runs, 1):
             self.ended.popleft().output.close()
@@ -338,26 +358,9 @@ class Terminal:
             bytes=run.output.total,
         )
 
-    def _forget_state(self) -> None:
+    async def _forget_state(self) -> None:
         if self._launch is not None:
-            self._launch.state.unlink(missing_ok=True)
-
-
-def _text(script: str) -> bytes:
-    try:
-        return script.encode() + b"\n"
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(
-            "the script holds half of a character: it cannot be written as UTF-8", field="script"
-        ) from error
-
-
-def _written(launch: Launch, run: Run, text: bytes) -> str:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(launch.scripts / run.id, flags, 0o644), "wb") as file:
-        os.fchmod(file.fileno(), 0o644)  # whatever the umask is
-        file.write(text)
-    return run.id
+            await to_thread.run_sync(state.forgotten, self._launch.state)
 
 
 def _note(held: Shell) -> str:
@@ -367,7 +370,7 @@ def _note(held: Shell) -> str:
     said = WHY.get(held.why, "the shell ended with the script")
     if held.kept:
         return f"{said}; the next script finds directory, variables and functions as this one left them"
-    if held.launch.state.exists():
+    if state.is_there(held.launch.state):
         return (
             f"{said}, and what the script changed in it is lost; the next script finds directory, variables"
             " and functions as this one did"

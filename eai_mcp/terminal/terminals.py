@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from eai_mcp.errors import Conflict, InvalidArgument, LimitExceeded, NotFound
 from eai_mcp.observe import Observer, ignore
-from eai_mcp.terminal import Limits, Page, Standing
+from eai_mcp.terminal import Limits, Standing
 from eai_mcp.terminal.run import Run
 from eai_mcp.terminal.sandbox import Launch
 from eai_mcp.terminal.terminal import Terminal
@@ -59,7 +59,7 @@ class Terminals:
             SessionBusy: A script runs in that terminal.
             LimitExceeded: The script is too long, or too many terminals are open.
             Conflict: Another process has the terminal.
-            ConfigError, StorageUnavailable: The shell cannot be started.
+            ConfigError, StorageFull, StorageUnavailable: The shell or the script cannot be started.
         """
         _check_id(pty_session_id)
         if len(script) > LARGEST_SCRIPT or len(script.encode(errors="replace")) > LARGEST_SCRIPT:
@@ -97,47 +97,20 @@ class Terminals:
         return terminal.current if terminal else None
 
     async def write(self, space: str, pty_session_id: str, data: bytes) -> int:
-        """Type to whatever runs in the terminal; the number of the byte at which the output after it begins.
-
-        It counts in the output of the script that runs, or else in what `page` shows.
+        """Type to what runs in the terminal; the number of the byte at which its output after that begins.
 
         Raises:
-            NotFound: There is no such terminal, or no shell in it.
+            NotFound: There is no such terminal, or no script runs in it.
             InvalidArgument, LimitExceeded: It cannot be typed; see `Pty.write`.
         """
         return await self._known(space, pty_session_id).write(data)
-
-    def page(
-        self,
-        space: str,
-        pty_session_id: str,
-        *,
-        offset: int | None = None,
-        tail: int | None = None,
-        most: int = 30_000,
-    ) -> Page:
-        """What was printed in the terminal while no script ran, as `Run.page` does for a script's.
-
-        Raises:
-            NotFound: There is no such terminal.
-        """
-        terminal = self._known(space, pty_session_id)
-        return terminal.stray.page(offset=offset, tail=tail, most=most, over=False)
-
-    async def resize(self, space: str, pty_session_id: str, rows: int, columns: int) -> None:
-        """Give the terminal another size; at first it has 50 rows and 200 columns.
-
-        Raises:
-            NotFound: There is no such terminal.
-            InvalidArgument: No terminal is of that size.
-        """
-        await self._known(space, pty_session_id).resize(rows, columns)
 
     async def reset(self, space: str, pty_session_id: str) -> None:
         """End all that runs in the terminal, and forget its state; outputs are kept.
 
         Raises:
             NotFound: There is no such terminal.
+            StorageUnavailable: What it left as its state cannot be removed.
         """
         await self._known(space, pty_session_id).reset()
 
@@ -151,7 +124,7 @@ class Terminals:
         """End the terminals that were neither used nor printing for long."""
         async with anyio.create_task_group() as group:
             for terminal in self._terminals.values():
-                if terminal.is_open and self._clock() - terminal.used_at >= self.limits.idle_s:
+                if terminal.is_open and terminal.is_idle:
                     group.start_soon(terminal.leave)
 
     async def aclose(self) -> None:

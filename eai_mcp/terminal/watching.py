@@ -1,6 +1,7 @@
 """Watches a script while it runs: whether a program waits to be typed to, and whether the shell has ended."""
 
 import anyio
+from anyio import to_thread
 
 from eai_mcp.terminal import processes, waiting
 from eai_mcp.terminal.clean import cleaned
@@ -28,16 +29,20 @@ async def watched(run: Run, shell: Shell) -> None:
         if quiet < QUIET_S:
             pause = max(QUIET_S - quiet, FIRST_LOOK_S)
             continue
-        run.waits(waits(run, shell))
+        run.waits(await waits(run, shell))
         pause = FIRST_LOOK_S if run.stirred_at != stirred_at else min(pause * SLOWER, LAST_LOOK_S)
 
 
-def waits(run: Run, shell: Shell) -> bool:
+async def waits(run: Run, shell: Shell) -> bool:
     """Whether a program of the script waits to be typed to; where that cannot be known, by its last line."""
-    members = processes.group(shell.pid, shell.pty.foreground)
-    said = waiting.reads(members)
+    said = await to_thread.run_sync(_said, shell.pid, shell.pty.foreground, abandon_on_cancel=True)
     if said is None:
         output = run.output
         near = output.read(max(output.total - LAST_LINE, output.dropped), output.total)
         return waiting.looks_like_prompt(cleaned(near).rpartition("\n")[2])
     return said
+
+
+def _said(shell: int, foreground: int) -> bool | None:
+    # Of a storm of programs there is no end of looking, and so long nothing else is watched here.
+    return waiting.reads(processes.group(shell, foreground))

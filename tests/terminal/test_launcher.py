@@ -121,6 +121,28 @@ def test_nothing_survives_the_end_of_the_leash(folder, mark, mode, number):
 
 
 @MODES
+def test_all_is_ended_soon_by_a_leash_that_was_told_to(folder, mark, mode):
+    """Issue 7: interrupt … answered ≤ 1 s, also where a fork bomb keeps the server from its turn."""
+    with Shell(measured(prepared(sandbox(folder, mode, mark)))) as shell:
+        shell.feed(f"trap '' HUP INT TERM\n{DAEMON}\necho ready; sleep 1000")
+        shell.until("ready")
+        os.kill(shell.process.pid, launcher.END_SOON)
+
+        assert (shell.end(), marked(mark)) == (launcher.CUT_OFF, set())
+
+
+@MODES
+def test_a_leash_that_was_told_not_to_ends_nothing(folder, mark, mode):
+    with Shell(prepared(sandbox(folder, mode, mark))) as shell:
+        shell.feed("echo ready")
+        shell.until("ready")
+        os.kill(shell.process.pid, launcher.END_SOON)
+        os.kill(shell.process.pid, launcher.END_NOT)
+        shell.feed(f"sleep {launcher.SOON_S + 0.2}; echo still here")
+        assert "still here" in shell.until("still here\n")
+
+
+@MODES
 def test_nothing_survives_the_terminal_that_is_closed(folder, mark, mode):
     with Shell(measured(prepared(sandbox(folder, mode, mark)))) as shell:
         shell.feed(f"{DAEMON}\necho ready; sleep 1000")

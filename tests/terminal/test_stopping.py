@@ -70,7 +70,9 @@ async def test_an_interrupt_leaves_nothing_of_it(ground, kind):
     assert "not here" not in run.page().text
     assert run.exit_code not in {0, None}
     text, code = await ground.said("echo $a $$")
-    assert (text.splitlines()[0], code) == (f"1 {shell.strip()}", 0)
+    kept, same = text.split()[:2]
+    # Where the machine is so busy that it was late, the shell is another one with the same state.
+    assert (kept, code, same == shell.strip() or "had to be ended" in run.note) == ("1", 0, True)
 
 
 async def test_a_shell_that_ignores_it_is_ended(ground):

@@ -196,24 +196,6 @@ async def test_a_script_has_a_size(ground):
 async def test_the_window_has_a_size(ground):
     """Issue 7: window size."""
     assert await ground.said("stty size; echo $COLUMNS") == ("50 200\n200\n", 0)
-    await ground.terminals.resize("", "work", 24, 80)
-    assert await ground.said("stty size") == ("24 80\n", 0)
-    await ground.run("exit")
-    assert await ground.said("stty size") == ("24 80\n", 0)
-    for rows, columns in ((0, 80), (24, 1001)):
-        with pytest.raises(InvalidArgument, match="must be 1 to 1000"):
-            await ground.terminals.resize("", "work", rows, columns)
-
-
-async def test_a_program_hears_that_the_window_changed(ground):
-    code = "signal.signal(signal.SIGWINCH, lambda *_: os._exit(os.get_terminal_size().columns))"
-    run = await ground.started(
-        f"python3 -c 'import os, signal; {code}; print(\"on\", flush=True); signal.pause()'", until="on"
-    )
-    await ground.terminals.resize("", "work", 10, 20)
-    with anyio.fail_after(10):
-        await run.done.wait()
-    assert run.exit_code == 20
 
 
 class Broken:

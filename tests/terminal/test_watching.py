@@ -1,10 +1,9 @@
 """Whether a program waits to be typed to, and typing to it."""
 
 import anyio
-import anyio.lowlevel
 import pytest
 
-from eai_mcp.errors import InvalidArgument, LimitExceeded, NotFound, SessionBusy
+from eai_mcp.errors import InvalidArgument, LimitExceeded, NotFound
 from eai_mcp.terminal.keys import keys
 from eai_mcp.terminal.waiting import looks_like_prompt
 
@@ -15,45 +14,44 @@ async def waiting(run):
     return run.waiting_for_input
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "read -p 'name: ' name",
-        "read name",
-        "cat",
-        "python3 -c 'input()'",
-        "python3 -qi",
-        "sh -c 'sh -c cat'",
-        "true | sh -c 'cat </dev/tty'",
-        "python3 -c 'import select; select.select([0], [], [])'",
-        "python3 -c 'import select; p = select.poll(); p.register(0, 1); p.poll()'",
-        "python3 -c 'import select; e = select.epoll(); e.register(0, 1); e.poll()'",
-        "python3 -c 'import threading; threading.Thread(target=input).start()'",
-        "printf 'more? '; python3 -c 'import os, select; select.select([0, os.pipe()[0]], [], [])'",
-    ],
-)
-async def test_a_program_that_waits_to_be_typed_to_is_seen(ground, script):
+WAITING = [
+    "read -p 'name: ' name",
+    "read name",
+    "cat",
+    "python3 -c 'input()'",
+    "python3 -qi",
+    "sh -c 'sh -c cat'",
+    "true | sh -c 'cat </dev/tty'",
+    "python3 -c 'import select; select.select([0], [], [])'",
+    "python3 -c 'import select; p = select.poll(); p.register(0, 1); p.poll()'",
+    "python3 -c 'import select; e = select.epoll(); e.register(0, 1); e.poll()'",
+    "python3 -c 'import threading; threading.Thread(target=input).start()'",
+    "printf 'more? '; python3 -c 'import os, select; select.select([0, os.pipe()[0]], [], [])'",
+]
+AT_WORK = [
+    "printf 'name: '; sleep 1000",
+    "printf 'name: '; while :; do :; done",
+    "printf 'name: '; python3 -c 'while True: pass'",
+    "printf 'name: '; mkfifo never; cat never",
+    "python3 -c 'import os, select; select.select([0, os.pipe()[0]], [], [])'",
+    "printf 'name: '; python3 -c 'import os, select; select.select([os.pipe()[0]], [], [])'",
+    "printf 'name: '; sh -c 'sleep 1000 & wait'",
+]
+
+
+async def test_a_program_that_waits_to_be_typed_to_is_seen(ground):
     """Issue 7: detects a waiting prompt."""
-    assert await waiting(await ground.terminals.run("", "work", script))
-    assert ground.terminals.standing("")[0].waiting_for_input
+    runs = [await ground.terminals.run("", f"t{number}", script) for number, script in enumerate(WAITING)]
+
+    assert {run.script: await waiting(run) for run in runs} == dict.fromkeys(WAITING, True)
+    assert [standing.waiting_for_input for standing in ground.terminals.standing("")] == [True] * len(runs)
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "printf 'name: '; sleep 1000",
-        "printf 'name: '; while :; do :; done",
-        "printf 'name: '; python3 -c 'while True: pass'",
-        "printf 'name: '; mkfifo never; cat never",
-        "python3 -c 'import os, select; select.select([0, os.pipe()[0]], [], [])'",
-        "printf 'name: '; python3 -c 'import os, select; select.select([os.pipe()[0]], [], [])'",
-        "printf 'name: '; sh -c 'sleep 1000 & wait'",
-    ],
-)
-async def test_a_program_that_is_at_work_does_not_count(ground, script):
-    run = await ground.terminals.run("", "work", script)
-    assert not await run.wait(0.8)
-    assert not run.waiting_for_input
+async def test_a_program_that_is_at_work_does_not_count(ground):
+    runs = [await ground.terminals.run("", f"t{number}", script) for number, script in enumerate(AT_WORK)]
+
+    assert not await runs[-1].wait(1.0)
+    assert {run.script: run.waiting_for_input for run in runs} == dict.fromkeys(AT_WORK, False)
 
 
 async def test_typed_text_reaches_the_program_that_waits(ground):
@@ -111,47 +109,38 @@ async def test_typing_to_a_program_that_does_not_read_ends(ground):
     assert refused.value.details["actual"] == 300_000
 
 
-async def test_without_a_script_it_is_the_shell_that_is_typed_to(ground):
-    await ground.run("a=1")
-    at = await ground.terminals.write("", "work", b"a=2; echo typed\r")
-    with anyio.fail_after(10):
-        while "typed" not in ground.terminals.page("", "work", offset=at).text:
-            await anyio.lowlevel.checkpoint()
-    assert await ground.said("echo $a") == ("2\n", 0)
-
-
 @pytest.mark.parametrize(
-    "typed", [b"echo 'open\r", b"cat <<END\r", b"half a line", b"if true\r", b"\x1b[A\t\x03"]
+    "typed", [b"touch typed\r", b"echo 'open\r", b"cat <<END\r", b"half a line", b"if true\r", b"a=2\r" * 900]
 )
-async def test_what_was_typed_by_half_does_not_reach_the_next_script(ground, typed):
-    await ground.run("a=1")
+async def test_what_was_typed_and_not_read_is_gone_after_an_interrupt(ground, typed):
+    """Issue 7: interrupt … next turn clean."""
+    run = await ground.started("a=1; echo on; sleep 1000", until="on")
     await ground.terminals.write("", "work", typed)
-    assert await ground.said("echo $a") == ("1\n", 0)
+    with anyio.fail_after(5):
+        await run.interrupt()
+    assert run.status == "interrupted"
+    assert await ground.said("echo $a *") == ("1 *\n", 0)
 
 
-async def test_a_program_that_was_typed_keeps_the_terminal_busy(ground):
-    await ground.run("a=1")
-    await ground.terminals.write("", "work", b"sh -c 'echo on; exec cat'\r")
-    with anyio.fail_after(10):
-        while "on" not in ground.terminals.page("", "work").text:
-            await anyio.lowlevel.checkpoint()
-    with pytest.raises(SessionBusy, match="a program that was typed"):
-        await ground.run("echo here")
-    await ground.terminals.write("", "work", keys(["Ctrl-C"]))
-    with anyio.fail_after(10):
-        while True:
-            try:
-                assert await ground.said("echo $a") == ("1\n", 0)
-                break
-            except SessionBusy:
-                await anyio.lowlevel.checkpoint()
+async def test_what_is_still_being_typed_is_given_up_by_an_interrupt(ground):
+    run = await ground.started("a=1; echo on; stty raw; echo raw; sleep 1000", until="raw")
+    async with anyio.create_task_group() as tasks:
+
+        async def typed():
+            with pytest.raises(LimitExceeded, match="does not read its input"):
+                await ground.terminals.write("", "work", b"touch typed\n" * 10_000)
+
+        tasks.start_soon(typed)
+        await anyio.wait_all_tasks_blocked()
+        await run.interrupt()
+    assert await ground.said("echo $a *") == ("1 *\n", 0)
 
 
-async def test_typing_needs_a_shell(ground):
+async def test_typing_needs_a_script(ground):
     with pytest.raises(NotFound):
         await ground.terminals.write("", "none", b"x")
-    await ground.run("exit")
-    with pytest.raises(NotFound, match="has no shell now"):
+    await ground.run("true")
+    with pytest.raises(NotFound, match="no script runs in the terminal 'work'"):
         await ground.terminals.write("", "work", b"x")
 
 
