@@ -130,7 +130,7 @@ class Archive:
 
         def taken(found: Found) -> tuple[Exported, T]:
             row, lines = next(found)
-            pieces = writing.session(form, _head(row), lines, tally)
+            pieces = writing.session(form, head(row), lines, tally)
             if form != "markdown":  # which is not read again
                 pieces = writing.limited(pieces, self._limits, tally)
             result = take(writing.gzipped(pieces) if packed else pieces)
@@ -206,7 +206,7 @@ class Archive:
             for row, lines in found:
                 count += 1
                 left_out.extend(_left_out(row))
-                yield _head(row), row.message_count, lines
+                yield head(row), row.message_count, lines
 
         def taken(found: Found) -> T:
             return take(writing.snapshot(sessions(found), tally, self._limits))
@@ -306,7 +306,8 @@ def _left_out(row: SessionRow) -> Iterator[str]:
         yield f"session {row.name!r}: the question that waits in it was left out"
 
 
-def _head(row: SessionRow) -> Head:
+def head(row: SessionRow) -> Head:
+    """What a file says of a session beside its messages."""
     choices = {name: str(choice) for name, choice in messages.told(row.choices).items()}
     return Head(session=row.name, updated_at=row.updated_at, choices=choices, usage=row.usage)
 

@@ -6,7 +6,6 @@ import platform
 import select
 import socket
 import subprocess
-import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +18,6 @@ from tests.terminal.shells import ROOT, SMALL, Shell, marked, prepared, ran, san
 SECRET = "sk-this-is-the-key"
 PERL_UNIX = """perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0);
 print connect(S, pack("S", AF_UNIX) . "\\0NAME") ? "reached\\n" : "unix: $!\\n"'"""
-
-
-@pytest.fixture
-def folder():
-    """A folder for terminals that every user can reach, as pytest's own cannot be."""
-    with tempfile.TemporaryDirectory(prefix="eai-", ignore_cleanup_errors=True) as path:
-        Path(path).chmod(0o711)
-        yield Path(path)
 
 
 @pytest.fixture

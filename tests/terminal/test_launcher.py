@@ -3,9 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,14 +18,6 @@ DAEMON = """
 disown
 """
 MODES = pytest.mark.parametrize("mode", ["off", "auto"])
-
-
-@pytest.fixture
-def folder():
-    """A folder for terminals that every user can reach, as pytest's own cannot be."""
-    with tempfile.TemporaryDirectory(prefix="eai-", ignore_cleanup_errors=True) as path:
-        Path(path).chmod(0o711)
-        yield Path(path)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import anyio
@@ -19,14 +18,6 @@ from eai_mcp.terminal.sandbox import PATH, Confinement, Mount, Sandbox
 from tests.terminal.shells import RC, ROOT, prepared, ran, sandbox
 
 AS_ROOT = pytest.mark.skipif(not ROOT, reason="only root can be another user")
-
-
-@pytest.fixture
-def folder():
-    """A folder for terminals that every user can reach, as pytest's own cannot be."""
-    with tempfile.TemporaryDirectory(prefix="eai-", ignore_cleanup_errors=True) as path:
-        Path(path).chmod(0o711)
-        yield Path(path)
 
 
 @pytest.fixture

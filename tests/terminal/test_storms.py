@@ -2,9 +2,7 @@
 
 import os
 import signal
-import tempfile
 import threading
-from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -31,14 +29,6 @@ END
 """
 LIMIT_S = 15
 MODES = pytest.mark.parametrize("mode", ["off", "required"])
-
-
-@pytest.fixture
-def folder():
-    """A folder for terminals that every user can reach, as pytest's own cannot be."""
-    with tempfile.TemporaryDirectory(prefix="eai-", ignore_cleanup_errors=True) as path:
-        Path(path).chmod(0o711)
-        yield Path(path)
 
 
 @pytest.fixture

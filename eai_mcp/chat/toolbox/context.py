@@ -12,10 +12,11 @@ from anyio.from_thread import check_cancelled
 from pydantic import Field
 
 from eai_mcp import formats, messages
+from eai_mcp.chat import archive
 from eai_mcp.chat.toolbox.tool import Arguments, Tool
 from eai_mcp.chat.toolbox.use import Told, Use
 from eai_mcp.errors import LimitExceeded
-from eai_mcp.formats import Head, Tally
+from eai_mcp.formats import Tally
 from eai_mcp.messages import JsonObject, Line, Message
 from eai_mcp.store import SessionRow, Store
 
@@ -96,7 +97,7 @@ class _Context:
         def taken(found: _Found) -> outlets.Saved:
             row, lines = next(found)
             whole = itertools.chain(lines if before is None else before, own)
-            pieces = writing.session(form, _head(row), whole, tally)
+            pieces = writing.session(form, archive.head(row), whole, tally)
             if form != "markdown":  # which is not read again
                 pieces = writing.limited(pieces, formats.LIMITS, tally)
             return take(writing.gzipped(pieces) if writing.is_packed(form, given.file_path) else pieces)
@@ -151,8 +152,3 @@ def _without_turn(lines: Sequence[Line], said: Sequence[Message]) -> Sequence[Li
         if 0 < same <= len(said) and tail[:same] == [*said[:same]]:
             return lines[:at]
     return lines
-
-
-def _head(row: SessionRow) -> Head:
-    choices = {name: str(choice) for name, choice in messages.told(row.choices).items()}
-    return Head(session=row.name, updated_at=row.updated_at, choices=choices, usage=row.usage)
