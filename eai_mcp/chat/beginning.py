@@ -209,10 +209,8 @@ class Beginning:
             await turn.run(self.store)
         finally:
             self.keeper.remove(turn)
-        if (
-            isinstance(turn.ending, TurnResult)
-            and turn.ending.status == "awaiting_input"
-            and turn.kit.begun.ends
-        ):
-            self.waiting[turn.claim.space, turn.claim.name, turn.claim.turn_id] = turn.kit.begun
+        ending, ends = turn.ending, turn.kit.begun.ends
+        if ends and isinstance(ending, TurnResult) and ending.status == "awaiting_input":
+            # The rest of what it began is settled with this round.
+            self.waiting[turn.claim.space, turn.claim.name, turn.claim.turn_id] = Begun(ends=ends)
         await turn.tell_failure()

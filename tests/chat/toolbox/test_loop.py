@@ -1,17 +1,30 @@
 """The loop of steps: tools side by side, limits, and what is left when it is stopped."""
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.toolbox import steps as limits_of_steps
 from eai_mcp.chat.toolbox.steps import Budget, cut
 from eai_mcp.errors import Internal, LimitExceeded, StorageFull
-from eai_mcp.messages import INTERRUPTED, ImageBlock, TextBlock, ToolUseBlock, Usage, user
+from eai_mcp.messages import INTERRUPTED, ImageBlock, TextBlock, ToolUseBlock, Usage, line, user
 from eai_mcp.middleware import ToolOutcome
 from eai_mcp.store.sqlite import SqliteStore
 from tests.chat.layering import RoundTool, layers
-from tests.chat.taking import Faulty, ask, begin, history, opened, process, result, results_in, told, uses
+from tests.chat.taking import (
+    Faulty,
+    ask,
+    asks,
+    begin,
+    history,
+    opened,
+    process,
+    result,
+    results_in,
+    told,
+    uses,
+)
 from tests.chat.toolbox.boxes import Held, box, echo, tool
 from tests.fakes import said
 from tests.store.taking import unpaired
@@ -237,3 +250,19 @@ async def test_what_tools_spend_counts(catalog):
     async with opened(catalog, uses(A), said("ok"), toolbox=box(tool("a", asks_a_model))) as (registry, _):
         assert (await ask(registry, "go")).usage == Usage(104, 16)
         assert (await registry.session("", "default")).usage == Usage(104, 16)
+
+
+async def test_what_tools_did_before_a_question_counts_once(catalog):
+    async def works(given, use):
+        use.kit.begun.spend(Usage(100, 10))
+        use.kit.begun.history = [line(user("short"), turn_id="t0")]
+        use.kit.begun.ends["1"] = anyio.lowlevel.checkpoint
+        return {}
+
+    steps = [uses(A), uses(asks()), said("ok")]
+    async with opened(catalog, *steps, toolbox=box(tool("a", works))) as (registry, _):
+        await ask(registry, "go")
+        assert (await ask(registry, "red")).usage == Usage(2, 3)
+        row = await registry.session("", "default")
+        assert (row.usage, row.revision) == (Usage(106, 19), 2)
+        assert (await history(registry))[0] == user("short")
