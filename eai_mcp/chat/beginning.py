@@ -200,7 +200,6 @@ class Beginning:
             by_person=talk.by_person,
             pty_session_id=chosen.pty_session_id or claim.name,
             model=chosen.model,
-            card=chosen.card,
             begun=self.waiting.pop((claim.space, claim.name, claim.turn_id), Begun()),
         )
 

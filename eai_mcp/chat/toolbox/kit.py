@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import anyio
 
-from eai_mcp.catalog.entries import Card, Model
+from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import EaiError
 from eai_mcp.messages import Line, Usage
 from eai_mcp.observe import internal
@@ -68,7 +68,6 @@ class Kit:
     by_person: bool = False
     pty_session_id: str = ""
     model: Model | None = None
-    card: Card | None = None
     begun: Begun = field(default_factory=Begun)
 
 

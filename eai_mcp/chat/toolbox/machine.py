@@ -1,6 +1,7 @@
 """The tools that work on the machine: scripts in terminals, and what is typed there."""
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from eai_mcp.chat.toolbox.tool import Arguments, Tool
 from eai_mcp.chat.toolbox.use import Use
 from eai_mcp.errors import InvalidArgument, NoTask
 from eai_mcp.messages import JsonObject
-from eai_mcp.terminal import keys
+from eai_mcp.terminal import Page, keys
 
 if TYPE_CHECKING:
     from eai_mcp.terminal.run import Run
@@ -133,7 +134,7 @@ class _Hands:
         return self._told(run, use, offset=given.offset, tail=given.tail)
 
     async def write(self, given: WriteToSession, use: Use) -> JsonObject:
-        data = given.input.encode() + keys.keys(given.keys)
+        data = given.input.encode(errors="replace") + keys.keys(given.keys)
         if not data:
             raise InvalidArgument("give input or keys", field="input")
         terminal = _terminal(given.pty_session_id, use)
@@ -174,9 +175,9 @@ class _Hands:
         """How a script stands. Where it has printed nothing new, that it is running is said first."""
         if run.status != "running":
             use.kit.begun.ends.pop(run.id, None)
-        if offset is None and tail is None:
-            offset = self._shown.get(run.id, 0)
-        page = run.page(offset=offset, tail=tail, most=MOST_SHOWN)
+        page = (
+            self._next(run) if offset is tail is None else run.page(offset=offset, tail=tail, most=MOST_SHOWN)
+        )
         self._remember(run.id, page.next_offset)
         told: JsonObject = {"status": run.status, "task_id": run.id, "duration_s": round(run.duration_s, 2)}
         if run.status != "running":
@@ -191,11 +192,28 @@ class _Hands:
             told |= {"next_offset": page.next_offset, "total_bytes": page.total}
         return {"output": page.text, **told} if page.text or run.status != "running" else told
 
+    def _next(self, run: "Run") -> Page:
+        """What was not shown yet."""
+        page = run.page(offset=self._shown.get(run.id, 0), most=MOST_SHOWN)
+        is_cut = run.status != "running" and page.next_offset < page.total
+        return _both_ends(run, page.offset) if is_cut else page
+
     def _remember(self, task: str, offset: int) -> None:
         self._shown[task] = offset
         self._shown.move_to_end(task)
         while len(self._shown) > MOST_REMEMBERED:
             self._shown.popitem(last=False)
+
+
+def _both_ends(run: "Run", offset: int) -> Page:
+    """What is left to show of a script that is over: how it goes on, and how it ends."""
+    head = run.page(offset=offset, most=MOST_SHOWN // 2)
+    tail = run.page(tail=MOST_SHOWN // 2, most=MOST_SHOWN // 2)
+    left_out = tail.offset - head.next_offset
+    if left_out <= 0:
+        return head
+    gap = f"\n[… {left_out} bytes left out; offset={head.next_offset} shows them …]\n"
+    return replace(tail, text=f"{head.text}{gap}{tail.text}", offset=head.offset)
 
 
 def _hold(run: "Run", use: Use) -> None:

@@ -188,3 +188,33 @@ async def test_an_interrupted_turn_ends_what_it_left_running_and_no_more(catalog
         await registry.interrupt("", "default")
         assert terminals.running("", "x") is not None
         assert terminals.running("", "y") is None
+
+
+async def test_of_a_long_output_the_beginning_and_the_end_are_shown(catalog, tmp_path):
+    """Issue 7: "output per tool" is bounded, "readable by offset and tail"."""
+
+    async def looks(request, emit):
+        first = json.loads(told(results_in(request.messages[-1])[0]))
+        offset = int(first["output"].partition("offset=")[2].partition(" ")[0])
+        return uses(use("get_task_result", 2, task_id=first["task_id"], offset=offset))
+
+    steps = [uses(use("execute_script", script="echo begin; seq 1 20000; echo end")), looks]
+    async with working(catalog, tmp_path, *steps) as (registry, _):
+        await ask(registry, "go")
+        whole, middle = await said_by_tools(registry)
+        assert whole["output"].startswith("begin\n1\n2\n")
+        assert whole["output"].endswith("\n20000\nend\n")
+        assert len(whole["output"]) < 21_000
+        assert "next_offset" not in whole
+        assert middle["output"].split("\n")[1].isdecimal()
+        assert middle["next_offset"] < middle["total_bytes"]
+
+
+async def test_half_a_character_can_be_typed(catalog, tmp_path):
+    steps = [
+        uses(use("execute_script", script="read -r word; echo got $word")),
+        uses(use("write_to_session", input="a\ud800", keys=["Enter"])),
+    ]
+    async with working(catalog, tmp_path, *steps) as (registry, _):
+        await ask(registry, "go")
+        assert "got a?" in (await said_by_tools(registry))[1]["output"]
