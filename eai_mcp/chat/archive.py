@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import anyio
 import anyio.to_thread
 
-from eai_mcp import formats, messages
-from eai_mcp.chat import names
+from eai_mcp import formats
+from eai_mcp.chat import headed, names
 from eai_mcp.chat.following import busy
 from eai_mcp.chat.lines import Key
 from eai_mcp.chat.values import DEFAULT_SESSION, RestoreMode
@@ -130,7 +130,7 @@ class Archive:
 
         def taken(found: Found) -> tuple[Exported, T]:
             row, lines = next(found)
-            pieces = writing.session(form, head(row), lines, tally)
+            pieces = writing.session(form, headed.head(row), lines, tally)
             if form != "markdown":  # which is not read again
                 pieces = writing.limited(pieces, self._limits, tally)
             result = take(writing.gzipped(pieces) if packed else pieces)
@@ -206,7 +206,7 @@ class Archive:
             for row, lines in found:
                 count += 1
                 left_out.extend(_left_out(row))
-                yield head(row), row.message_count, lines
+                yield headed.head(row), row.message_count, lines
 
         def taken(found: Found) -> T:
             return take(writing.snapshot(sessions(found), tally, self._limits))
@@ -304,12 +304,6 @@ def _left_out(row: SessionRow) -> Iterator[str]:
         yield f"session {row.name!r}: the turn that runs in it was left out"
     elif row.question:
         yield f"session {row.name!r}: the question that waits in it was left out"
-
-
-def head(row: SessionRow) -> Head:
-    """What a file says of a session beside its messages."""
-    choices = {name: str(choice) for name, choice in messages.told(row.choices).items()}
-    return Head(session=row.name, updated_at=row.updated_at, choices=choices, usage=row.usage)
 
 
 def _choices(head: Head) -> Choices:

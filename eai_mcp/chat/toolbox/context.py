@@ -12,7 +12,7 @@ from anyio.from_thread import check_cancelled
 from pydantic import Field
 
 from eai_mcp import formats, messages
-from eai_mcp.chat import archive
+from eai_mcp.chat import headed
 from eai_mcp.chat.toolbox.tool import Arguments, Tool
 from eai_mcp.chat.toolbox.use import Told, Use
 from eai_mcp.errors import LimitExceeded
@@ -97,7 +97,7 @@ class _Context:
         def taken(found: _Found) -> outlets.Saved:
             row, lines = next(found)
             whole = itertools.chain(lines if before is None else before, own)
-            pieces = writing.session(form, archive.head(row), whole, tally)
+            pieces = writing.session(form, headed.head(row), whole, tally)
             if form != "markdown":  # which is not read again
                 pieces = writing.limited(pieces, formats.LIMITS, tally)
             return take(writing.gzipped(pieces) if writing.is_packed(form, given.file_path) else pieces)
