@@ -196,31 +196,31 @@ async def withdraw(store: Store, space: str, row: SessionRow, question: Question
 
 def unforeseen(session: str, question: Question) -> Conflict:
     """The error for what was said before the question was asked, and so is no answer to it."""
-    return Conflict(
-        f"the turn before this one in session {session!r} ended with a question, and nothing was sent: "
-        f"{question.text[:LONGEST_QUOTED]!r}. Talk again to answer it, or interrupt to drop it",
-        chat_session=session,
-        turn_id=question.turn_id,
+    return _not_sent(
+        question,
+        session,
+        f"the turn before this one in session {session!r} ended with a question, and nothing was sent",
+        "Talk again to answer it, or interrupt to drop it",
     )
 
 
 def not_of_subagents(session: str, question: Question) -> Conflict:
     """The error for a sub-agent's input to a session that asked somebody else."""
-    return Conflict(
-        f"session {session!r} waits for an answer, and was asked by somebody else: "
-        f"{question.text[:LONGEST_QUOTED]!r}. Nothing was sent; use another chat_session",
-        chat_session=session,
-        turn_id=question.turn_id,
+    return _not_sent(
+        question,
+        session,
+        f"session {session!r} waits for an answer, and was asked by somebody else",
+        "Nothing was sent; use another chat_session",
     )
 
 
 def too_late(session: str, question: Question) -> Conflict:
     """The error for an answer to a question whose time is over. It was dropped, and nothing was sent."""
-    return Conflict(
-        f"the question that session {session!r} waited with has expired and was dropped; nothing was sent: "
-        f"{question.text[:LONGEST_QUOTED]!r}. Talk again to say this as a new message",
-        chat_session=session,
-        turn_id=question.turn_id,
+    return _not_sent(
+        question,
+        session,
+        f"the question that session {session!r} waited with has expired and was dropped; nothing was sent",
+        "Talk again to say this as a new message",
     )
 
 
@@ -266,6 +266,15 @@ def resources(question: Question) -> dict[str, ResourcePushed]:
 def not_asked(use: ToolUseBlock) -> ToolResultBlock:
     """The result of a question beside another one, or of a tool that would have to ask beside one."""
     return messages.failed_result(use.id, ONE_AT_A_TIME)
+
+
+def _not_sent(question: Question, session: str, why: str, advice: str) -> Conflict:
+    """The error for an input that a question stands in the way of."""
+    return Conflict(
+        f"{why}: {question.text[:LONGEST_QUOTED]!r}. {advice}",
+        chat_session=session,
+        turn_id=question.turn_id,
+    )
 
 
 def _report(question: Question) -> JsonObject:

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from eai_mcp.chat.archive import Archive
 
 INTERRUPT_LIMIT_S = 5.0
-MOST_TRIES = 100
-STOPPED_BY_TALK = "stopped: another talk came with if_busy=interrupt"
-REPEATED = "request_id was used before: this is the turn that it began then"
 
 
 class Registry:

@@ -168,10 +168,8 @@ class Round:
         self, store: Store, uses: Sequence[ToolUseBlock], question: Question, answer: Message
     ) -> Message | Ask:
         """The results of a step whose tools had to wait for an answer, or what has to be asked once more."""
-        done = slots(uses)
-        if self.tools.do_something(
-            [use for use, known in zip(uses, questions.results(question), strict=True) if not known]
-        ):
+        done, before = slots(uses), questions.results(question)
+        if self.tools.do_something([use for use, known in zip(uses, before, strict=True) if not known]):
             # Closed as interrupted until they have run, so that a dead process never runs them twice.
             with anyio.CancelScope(shield=True):
                 closed = questions.answer(question, answer)
@@ -180,7 +178,7 @@ class Round:
         try:
             await self.tools.again(uses, question, answer, done, self.budget)
         except BaseException:
-            await self._keep_what_ran(store, uses, questions.results(question), done)
+            await self._keep_what_ran(store, uses, before, done)
             raise
         if another := self.tools.question(done, self.samplers):
             return self._asks(_Asking(another, replaces=True), done)

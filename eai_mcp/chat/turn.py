@@ -23,7 +23,7 @@ from eai_mcp.chat.layers import NO_LAYERS, Layers
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.rounds import Round
 from eai_mcp.chat.toolbox.box import NO_TOOLS, Toolbox
-from eai_mcp.chat.toolbox.kit import NO_KIT, Kit
+from eai_mcp.chat.toolbox.kit import Kit
 from eai_mcp.chat.toolbox.steps import Budget
 from eai_mcp.chat.tools import Tools
 from eai_mcp.chat.values import TurnResult
@@ -69,7 +69,7 @@ class Turn:
     question_limit_s: float | None = None
     layers: Layers = NO_LAYERS
     toolbox: Toolbox = NO_TOOLS
-    kit: Kit = NO_KIT
+    kit: Kit = field(default_factory=Kit)
     most_steps: int = Limits().turn_steps
     observe: Observer = ignore
     heard: Heard = field(default_factory=Heard)

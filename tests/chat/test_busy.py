@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from eai_mcp.chat.registry import STOPPED_BY_TALK
+from eai_mcp.chat.beginning import STOPPED_BY_TALK
 from eai_mcp.chat.values import Talk
 from eai_mcp.errors import NotFound, SessionBusy, Unavailable
 from eai_mcp.messages import assistant, user

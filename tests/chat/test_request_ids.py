@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from eai_mcp.chat.registry import REPEATED
+from eai_mcp.chat.beginning import REPEATED
 from eai_mcp.errors import InvalidArgument, SessionBusy, TurnFailed, Unavailable
 from tests.chat.taking import ask, asks, begin, lasts, opened, process, texts, uses
 from tests.fakes import Held, said

@@ -69,6 +69,3 @@ class Kit:
     pty_session_id: str = ""
     model: Model | None = None
     begun: Begun = field(default_factory=Begun)
-
-
-NO_KIT = Kit()
