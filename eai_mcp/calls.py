@@ -72,6 +72,7 @@ class ModelRequest:
     session: str = ""
     turn_id: str = ""
     request_id: str = ""
+    space: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,7 @@ class Fact:
     """Something that happened, as in `turn.completed`; `fields` are flat and small.
 
     `seq` rises by one with each fact of a process, and `at` is in seconds since 1970; both are 0 until the
-    fact was told.
+    fact was told. `space` is whose session it is, '' where there is but one.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Fact:
     fields: Mapping[str, Value] = field(default_factory=dict)
     seq: int = 0
     at: float = 0.0
+    space: str = ""
 
 
 Observer: TypeAlias = Callable[[Fact], None]
@@ -103,13 +104,14 @@ def tell(
     session: str = "",
     turn_id: str = "",
     request_id: str = "",
+    space: str = "",
     **fields: Value,
 ) -> None:
     """Let `observer` hear a fact. Whatever goes wrong there is logged once and then counted, never raised."""
     if observer is ignore:
         return
     try:
-        observer(Fact(name, session, turn_id, request_id, fields))
+        observer(Fact(name, session, turn_id, request_id, fields, space=space))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whoever listens must not end the turn
         _note(_failures, observer, error)
 
@@ -184,7 +186,12 @@ def as_object(fact: Fact) -> dict[str, Value]:
         "seq": fact.seq,
         "fact": fact.name,
     }
-    ids = {"session": fact.session, "turn_id": fact.turn_id, "request_id": fact.request_id}
+    ids = {
+        "space": fact.space,
+        "session": fact.session,
+        "turn_id": fact.turn_id,
+        "request_id": fact.request_id,
+    }
     shown |= {name: _bounded(text) for name, text in ids.items() if text}
     for name, value in fact.fields.items():
         shown.setdefault(name, _bounded(value))
@@ -202,7 +209,14 @@ def _stamped(fact: Fact) -> Fact:
     if fact.seq:
         return fact  # it came through others that stamped it
     return Fact(
-        fact.name, fact.session, fact.turn_id, fact.request_id, fact.fields, next(_numbers), time.time()
+        fact.name,
+        fact.session,
+        fact.turn_id,
+        fact.request_id,
+        fact.fields,
+        next(_numbers),
+        time.time(),
+        fact.space,
     )
 
 

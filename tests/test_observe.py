@@ -215,3 +215,11 @@ def test_no_name_and_no_value_can_forge_a_line_or_another_value(session, key, va
     assert datetime.fromisoformat(json.loads(as_json)["at"]).timestamp() == 1.0
     if session:
         assert json.loads(as_json)["session"] == session[:1000] + ("…" if len(session) > 1000 else "")
+
+
+def test_a_fact_says_whose_session_it_is():
+    """Issue 8: no principal can name, list, read, interrupt, export or subscribe to another's."""
+    heard: list[Fact] = []
+    tell(Observers([heard.append]), "turn.completed", session="work", space="ann")
+    (fact,) = heard
+    assert (fact.space, as_object(fact)["space"]) == ("ann", "ann")

@@ -166,7 +166,7 @@ class Beginning:
             if isinstance(claim, Known):
                 return await self._again(space, name, claim)
             if row is None:
-                tell(self.observe, "session.opened", session=name)
+                tell(self.observe, "session.opened", session=name, space=space)
             turn = Turn(
                 claim=claim,
                 said=message,

@@ -225,7 +225,7 @@ class Registry:
         """Make an empty session; False if there is one."""
         name = names.checked(session)
         if made := await self._store.ensure(space, name):
-            tell(self._observe, "session.opened", session=name)
+            tell(self._observe, "session.opened", session=name, space=space)
         return made
 
     async def close(self, space: str, session: str) -> None:
@@ -242,7 +242,7 @@ class Registry:
         await self._keeper.save((space, name))
         if not await self._store.delete(space, name):
             raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
-        tell(self._observe, "session.closed", session=name)
+        tell(self._observe, "session.closed", session=name, space=space)
 
     async def fork(self, space: str, session: str, new: str, *, upto: int | None = None) -> SessionRow:
         """Copy a session under another name, whole or up to the message at position `upto`.
@@ -256,7 +256,7 @@ class Registry:
         await self._ensure_default(space, name)
         await self._ensure_default(space, new)
         row = await self._store.fork(space, name, new, upto=upto)
-        tell(self._observe, "session.opened", session=new)
+        tell(self._observe, "session.opened", session=new, space=space)
         return row
 
     async def aclose(self) -> None:

@@ -215,6 +215,7 @@ class Round:
             session=claim.name,
             turn_id=claim.turn_id,
             request_id=self.request_id,
+            space=claim.space,
         )
 
     async def _steps(self, request: ModelRequest, store: Store) -> TurnOutcome:

@@ -265,5 +265,6 @@ class Turn:
             session=self.session,
             turn_id=self.turn_id,
             request_id=self.request_id,
+            space=self.claim.space,
             **fields,
         )

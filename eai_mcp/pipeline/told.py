@@ -58,6 +58,7 @@ def tell_of(observe: Observer, request: ModelRequest, name: str, **fields: Value
             session=request.session,
             turn_id=request.turn_id,
             request_id=request.request_id,
+            space=request.space,
             **fields,
         )
 

@@ -112,7 +112,9 @@ class Terminal:
         )
         self.current, self._fed, self._interrupted = run, False, False
         self.touch()
-        tell(self._observe, "run.started", task_id=run.id, pty_session_id=self.pty_session_id)
+        tell(
+            self._observe, "run.started", space=self.space, task_id=run.id, pty_session_id=self.pty_session_id
+        )
         try:
             async with self._lock:
                 await self._start(run, text)
@@ -295,7 +297,7 @@ class Terminal:
         return made
 
     def _settled(self, made: Shell) -> Shell:
-        tell(self._observe, "terminal.opened", pty_session_id=self.pty_session_id)
+        tell(self._observe, "terminal.opened", space=self.space, pty_session_id=self.pty_session_id)
         return made
 
     def _heard(self, piece: Piece) -> None:
@@ -318,6 +320,7 @@ class Terminal:
         tell(
             self._observe,
             "terminal.closed",
+            space=self.space,
             pty_session_id=self.pty_session_id,
             why="ended" if held.why == "interrupt" else held.why or "ended",
         )
@@ -350,6 +353,7 @@ class Terminal:
         tell(
             self._observe,
             "run.completed",
+            space=self.space,
             task_id=run.id,
             pty_session_id=self.pty_session_id,
             status=status,

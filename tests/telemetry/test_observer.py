@@ -32,7 +32,7 @@ def nothing_current():
 
 
 def told(seen: Seen, name: str, /, *, turn: str = "t1", **fields: Value) -> None:
-    tell(seen.telemetry, name, session="work", turn_id=turn, request_id="", **fields)
+    tell(seen.telemetry, name, session="work", turn_id=turn, request_id="", space="", **fields)
 
 
 def begun(seen: Seen, turn: str = "t1", *, provider: str = "bedrock") -> None:
