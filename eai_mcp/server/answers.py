@@ -52,7 +52,7 @@ def of_turn(result: TurnResult, *, after: int | None = None) -> Answer:
         warnings.append(_not_shown(result, len(shown)))
     handle = {name: value for name, value in told.items() if name != "reply" and value}
     texts = [reply, compact(handle)] if reply else [compact(handle)]
-    return Answer(told, texts, pushed.blocks(result, shown))
+    return Answer(told, [*texts, *pushed.blocks(result, shown)])
 
 
 def usage(spent: Usage) -> UsageResult:

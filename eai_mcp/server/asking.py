@@ -27,6 +27,7 @@ from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Answers, Talk, TurnResult
 from eai_mcp.errors import InvalidArgument
 from eai_mcp.messages import Usage
+from eai_mcp.server.principal import space_of
 
 FIELD = "answer"
 MOST_ROUNDS = 10
@@ -87,9 +88,9 @@ def person(context: ServerRequestContext[Any, Any], params: types.CallToolReques
 
 def boundary(limit_s: float) -> RequestStateBoundary:
     """What seals the state of a question for its way through the client; the key is this process's own."""
-    return RequestStateBoundary(
-        RequestStateSecurity.ephemeral(ttl=limit_s + KEPT_S), default_audience="eai-mcp"
-    )
+    security = RequestStateSecurity.ephemeral(ttl=limit_s + KEPT_S)
+    security.bind_principal = space_of
+    return RequestStateBoundary(security, default_audience="eai-mcp")
 
 
 class Asking:

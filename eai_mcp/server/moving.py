@@ -107,7 +107,7 @@ class _Moving:
         if found.next_offset is not None:
             handle["next_offset"] = found.next_offset
         told: results.ExportAnswer = {**handle, "content": found.text}
-        return Answer(told, [found.text, answers.compact(handle)], [sessions.link(given.chat_session)])
+        return Answer(told, [found.text, answers.compact(handle), sessions.link(given.chat_session)])
 
     async def replace(self, given: arguments.ReplaceArguments, request: Request) -> Answer:
         named = [name for name in ("file_path", "content", "revision") if getattr(given, name) is not None]

@@ -67,26 +67,48 @@ def where(result: TurnResult, number: int) -> str:
     return f"{sessions.uri(result.session)}/pushed/{quote(result.turn_id, safe='')}/{number}"
 
 
-async def read(registry: Registry, space: str, found: "re.Match[str]") -> types.ReadResourceResult:
-    """The content of a resource, by what `URI` matched.
+class Pushed:
+    """Reads them; none is listed, since each is named in the result of its turn."""
 
-    Raises:
-        NotFound: There is no such session, turn or resource, or its content is elsewhere.
-        LimitExceeded: It is too large for one answer.
-    """
-    session, turn_id, number = unquote(found[1]), unquote(found[2]), int(found[3])
-    turn = await registry.find(space, session, turn_id)
-    resources = (await registry.reply(turn, 0)).resources
-    if number > len(resources):
-        raise NotFound(
-            f"turn {turn_id} in session {session!r} has {len(resources)} pushed resources", name=found[0]
-        )
-    contents = _contents(found[0], resources[number - 1])
-    if contents is None:
-        raise NotFound(f"the content of this resource is at {resources[number - 1].uri}", name=found[0])
-    if _written(contents) > LONGEST_READ:
-        raise LimitExceeded("the resource is too large for one answer", limit=LONGEST_READ)
-    return types.ReadResourceResult(contents=[contents])
+    name = "pushed"
+    templates: Sequence[types.ResourceTemplate] = (
+        types.ResourceTemplate(
+            uri_template=TEMPLATE,
+            name="pushed",
+            description="What was pushed in a turn of a chat session",
+        ),
+    )
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
+        """None."""
+        return []
+
+    async def read(self, space: str, uri: str) -> types.ReadResourceResult | None:
+        """The content of a resource.
+
+        Raises:
+            NotFound: There is no such session, turn or resource, or its content is elsewhere.
+            LimitExceeded: It is too large for one answer.
+        """
+        found = URI.fullmatch(uri)
+        if found is None:
+            return None
+        session, turn_id, number = unquote(found[1]), unquote(found[2]), int(found[3])
+        turn = await self._registry.find(space, session, turn_id)
+        resources = (await self._registry.reply(turn, 0)).resources
+        if number > len(resources):
+            raise NotFound(
+                f"turn {turn_id} in session {session!r} has {len(resources)} pushed resources", name=uri
+            )
+        contents = _contents(uri, resources[number - 1])
+        if contents is None:
+            raise NotFound(f"the content of this resource is at {resources[number - 1].uri}", name=uri)
+        if _written(contents) > LONGEST_READ:
+            raise LimitExceeded("the resource is too large for one answer", limit=LONGEST_READ)
+        return types.ReadResourceResult(contents=[contents])
 
 
 def _told(resource: ResourcePushed, read_at: str) -> ResourceResult:

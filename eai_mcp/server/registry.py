@@ -22,6 +22,7 @@ from eai_mcp.observe import internal
 from eai_mcp.server import asking, frames, schema
 from eai_mcp.server.arguments import Arguments
 from eai_mcp.server.asking import Person
+from eai_mcp.server.principal import space_of
 
 MOST_MISTAKES = 8
 LONGEST_MESSAGE = 4_000
@@ -33,14 +34,14 @@ A = TypeVar("A", bound=Arguments)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A tool's answer twice: `structured` for programs, `texts` for those who only show text.
+    """A tool's answer twice: `structured` for programs, `content` for those who only show that.
 
-    `resources` are what belongs to it, or where there is more.
+    A string in `content` is a text; links and embedded resources are what belongs to it, or where there is
+    more. `structured` is empty for a tool without a `result`.
     """
 
     structured: Mapping[str, Any]
-    texts: Sequence[str]
-    resources: Sequence[types.ResourceLink | types.EmbeddedResource] = ()
+    content: Sequence[str | types.ContentBlock]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class ToolSpec(Generic[A]):
     name: str
     description: str
     arguments: type[A]
-    result: type
+    result: type | None
     run: Callable[[A, Request], Awaitable[Answer | types.InputRequiredResult]]
     annotations: types.ToolAnnotations | None = None
     json_fields: frozenset[str] = field(default_factory=frozenset)
@@ -75,7 +76,7 @@ class ToolSpec(Generic[A]):
             name=self.name,
             description=self.description,
             input_schema=schema.of_arguments(self.arguments),
-            output_schema=schema.of_result(self.result),
+            output_schema=schema.of_result(self.result) if self.result else None,
             annotations=self.annotations,
         )
 
@@ -112,7 +113,7 @@ class ToolRegistry:
             await context.session.report_progress(seconds, None, text)
 
         try:
-            request = Request("", report, asking.person(context, params))
+            request = Request(space_of(context), report, asking.person(context, params))
             answer = await tool.run(_checked(tool, params.arguments or {}), request)
         except EaiError as error:
             return _failed(error)
@@ -122,10 +123,10 @@ class ToolRegistry:
             return answer
         return types.CallToolResult(
             content=[
-                *(types.TextContent(type="text", text=text) for text in answer.texts),
-                *answer.resources,
+                types.TextContent(type="text", text=one) if isinstance(one, str) else one
+                for one in answer.content
             ],
-            structured_content=dict(answer.structured),
+            structured_content=dict(answer.structured) or None,
         )
 
 

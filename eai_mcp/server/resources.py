@@ -1,57 +1,73 @@
-"""What can be read here: how the models stand, the sessions, and what was pushed in their turns."""
+"""What can be read here, from several sources, in pages of a hundred."""
 
-from typing import Any
-from urllib.parse import unquote
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from eai_mcp.app import App
-from eai_mcp.errors import EaiError
+from eai_mcp.errors import EaiError, InvalidArgument
 from eai_mcp.observe import internal
-from eai_mcp.server import pushed, sessions, status
+from eai_mcp.server.principal import space_of
+
+PAGE = 100
+
+
+class Source(Protocol):
+    """Resources of one kind. Their names are unique within it, and `name` is unique among the sources."""
+
+    name: str
+    templates: Sequence[types.ResourceTemplate]
+
+    async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
+        """At most `limit` of them in the order of their names, from the first behind `name`."""
+        ...
+
+    async def read(self, space: str, uri: str) -> types.ReadResourceResult | None:
+        """The one at a URI, None if it is none of ours.
+
+        Raises:
+            EaiError: It would be ours, but is not there, or is too long for an answer.
+        """
+        ...
 
 
 class Resources:
-    """Answers `resources/list`, `resources/templates/list` and `resources/read`."""
+    """Answers `resources/list`, `resources/templates/list` and `resources/read`, source by source."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._sessions = sessions.Sessions(app)
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = {source.name: source for source in sources}
 
     async def on_list(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        """The models' standing, then the sessions by name, a hundred a page; the cursor is the last name."""
-        cursor = (params and params.cursor) or ""
+        """A page; its cursor is the last source and the last name.
+
+        Raises:
+            MCPError: The cursor is none of ours, or a source cannot be read.
+        """
+        at, last = self._cursor((params and params.cursor) or "")
+        listed: list[types.Resource] = []
         try:
-            page = await self._sessions.page(cursor)
+            for name in [*self._sources][at:]:
+                room = PAGE - len(listed)
+                found = await self._sources[name].after(space_of(context), last, room + 1)
+                listed += found[:room]
+                if len(found) > room:
+                    before = listed[-1].name if room else last
+                    return types.ListResourcesResult(resources=listed, next_cursor=f"{name}/{before}")
+                last = ""
         except EaiError as error:
-            raise _refused(error) from error
-        if not cursor:
-            page.resources.insert(0, status.RESOURCE)
-        return page
+            raise refused(error) from error
+        return types.ListResourcesResult(resources=listed)
 
     async def on_templates(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        """Where sessions are, and what was pushed in them."""
-        return types.ListResourceTemplatesResult(
-            resource_templates=[
-                types.ResourceTemplate(
-                    uri_template=f"{sessions.SCHEME}{{name}}",
-                    name="session",
-                    description="A chat session's history",
-                    mime_type="application/json",
-                ),
-                types.ResourceTemplate(
-                    uri_template=pushed.TEMPLATE,
-                    name="pushed",
-                    description="What was pushed in a turn of a chat session",
-                ),
-            ]
-        )
+        """How each kind is addressed."""
+        templates = [template for source in self._sources.values() for template in source.templates]
+        return types.ListResourceTemplatesResult(resource_templates=templates)
 
     async def on_read(
         self, context: ServerRequestContext[Any, Any], params: types.ReadResourceRequestParams
@@ -63,18 +79,26 @@ class Resources:
         """
         uri = str(params.uri)
         try:
-            if uri == status.URI:
-                return status.read(self._app)
-            if found := sessions.URI.fullmatch(uri):
-                return await self._sessions.read(uri, unquote(found[1]))
-            if found := pushed.URI.fullmatch(uri):
-                return await pushed.read(self._app.registry, "", found)
+            for source in self._sources.values():
+                found = await source.read(space_of(context), uri)
+                if found is not None:
+                    return found
         except EaiError as error:
-            raise _refused(error) from error
+            raise refused(error, uri=uri) from error
         except Exception as error:
-            raise _refused(internal(error)) from error
+            raise refused(internal(error), uri=uri) from error
         raise MCPError(types.INVALID_PARAMS, f"no resource {uri}", {"uri": uri})
 
+    def _cursor(self, cursor: str) -> tuple[int, str]:
+        """Which source to begin with, and behind which of its names."""
+        if not cursor:
+            return 0, ""
+        source, separator, name = cursor.partition("/")
+        if not separator or source not in self._sources:
+            raise refused(InvalidArgument("the cursor is not one that this server gave", field="cursor"))
+        return [*self._sources].index(source), name
 
-def _refused(error: EaiError) -> MCPError:
-    return MCPError(types.INVALID_PARAMS, error.message, {"code": error.code})
+
+def refused(error: EaiError, **told: str) -> MCPError:
+    """What a client is told who asked for something that is no tool."""
+    return MCPError(types.INVALID_PARAMS, error.message, {"code": error.code, **told})

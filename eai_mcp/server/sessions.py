@@ -2,7 +2,8 @@
 
 import json
 import re
-from urllib.parse import quote
+from collections.abc import Sequence
+from urllib.parse import quote, unquote
 
 import mcp_types as types
 from anyio.from_thread import check_cancelled
@@ -12,7 +13,6 @@ from eai_mcp.errors import LimitExceeded
 from eai_mcp.formats import Tally, Written, outlets
 
 SCHEME = "eai://sessions/"
-PAGE = 100
 LONGEST = 3 * 1024 * 1024
 """Bytes of each text in one answer, as JSON writes it; clients refuse a message above 10 MiB."""
 _FORMS: tuple[tuple[Written, str], ...] = (("eai-mcp", "application/json"), ("markdown", "text/markdown"))
@@ -34,46 +34,56 @@ def uri(session: str) -> str:
 class Sessions:
     """Lists and reads them."""
 
+    name = "sessions"
+    templates: Sequence[types.ResourceTemplate] = (
+        types.ResourceTemplate(
+            uri_template=f"{SCHEME}{{name}}",
+            name="session",
+            description="A chat session's history",
+            mime_type="application/json",
+        ),
+    )
+
     def __init__(self, app: App) -> None:
         self._registry = app.registry
 
-    async def page(self, cursor: str) -> types.ListResourcesResult:
-        """A hundred of them by name, from the first behind `cursor`."""
-        rows = await self._registry.sessions("", after=cursor, limit=PAGE + 1)
-        shown = rows[:PAGE]
-        return types.ListResourcesResult(
-            resources=[
-                types.Resource(
-                    uri=uri(row.name),
-                    name=row.name,
-                    description=f"A chat session with {row.message_count} messages",
-                    mime_type="application/json",
-                )
-                for row in shown
-            ],
-            next_cursor=shown[-1].name if len(rows) > PAGE else None,
-        )
+    async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
+        """As many by name."""
+        rows = await self._registry.sessions(space, after=name, limit=limit)
+        return [
+            types.Resource(
+                uri=uri(row.name),
+                name=row.name,
+                description=f"A chat session with {row.message_count} messages",
+                mime_type="application/json",
+            )
+            for row in rows
+        ]
 
-    async def read(self, uri: str, session: str) -> types.ReadResourceResult:
+    async def read(self, space: str, uri: str) -> types.ReadResourceResult | None:
         """A session's history, under the URI that it was asked for with.
 
         Raises:
             NotFound: There is no such session.
             LimitExceeded: It is too long for an answer.
         """
+        found = URI.fullmatch(uri)
+        if found is None:
+            return None
+        session = unquote(found[1])
         contents: list[types.TextResourceContents | types.BlobResourceContents] = []
         for form, mime_type in _FORMS:
-            text = await self._text(session, form)
+            text = await self._text(space, session, form)
             if _size(text) > LONGEST:
                 raise _too_long(session)
             contents.append(types.TextResourceContents(uri=uri, mime_type=mime_type, text=text))
         return types.ReadResourceResult(contents=contents)
 
-    async def _text(self, session: str, form: Written) -> str:
+    async def _text(self, space: str, session: str, form: Written) -> str:
         tally = Tally(check_cancelled)
         try:
             _, text = await self._registry.archive.export(
-                "", session, form, outlets.short(LONGEST), tally=tally
+                space, session, form, outlets.short(LONGEST), tally=tally
             )
         except LimitExceeded as error:
             raise _too_long(session) from error

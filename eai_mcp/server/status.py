@@ -5,6 +5,7 @@ A model that fails does not make the server unready: the others answer, and it i
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -25,12 +26,27 @@ NOBODY = "-"
 """A session to look for, be it there or not."""
 
 
-def read(app: App) -> types.ReadResourceResult:
-    """The resource."""
-    text = json.dumps({"models": standing(app)}, ensure_ascii=False)
-    return types.ReadResourceResult(
-        contents=[types.TextResourceContents(uri=URI, mime_type="application/json", text=text)]
-    )
+class Status:
+    """The resource, which is the only one of its source."""
+
+    name = "status"
+    templates: Sequence[types.ResourceTemplate] = ()
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
+        """The one there is, unless it was seen."""
+        return [RESOURCE] if name < RESOURCE.name else []
+
+    async def read(self, space: str, uri: str) -> types.ReadResourceResult | None:
+        """How the models stand."""
+        if uri != URI:
+            return None
+        text = json.dumps({"models": standing(self._app)}, ensure_ascii=False)
+        return types.ReadResourceResult(
+            contents=[types.TextResourceContents(uri=URI, mime_type="application/json", text=text)]
+        )
 
 
 def standing(app: App) -> list[dict[str, Any]]:

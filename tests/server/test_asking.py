@@ -361,8 +361,8 @@ async def test_a_state_that_is_not_ours_is_refused(connected):
         assert alone.structured_content["error"]["code"] == "invalid_argument"
     assert len(model.requests) == 1
     async with connected(said("never"), elicit=False) as (client, model):
-        unasked = await by_hand(client, json.dumps({"session": "default"}), answering("blue"))
-        assert unasked.structured_content["error"]["code"] == "invalid_argument"
+        with pytest.raises(MCPError, match="Invalid or expired requestState"):
+            await by_hand(client, json.dumps({"session": "default"}), answering("blue"))
     assert model.requests == []
 
 

@@ -16,7 +16,8 @@ async def listed(client):
     pages, cursor = [], None
     while True:
         page = await client.list_resources(cursor=cursor)
-        pages.append([resource.name for resource in page.resources if resource.name != "providers"])
+        assert len(page.resources) <= 100
+        pages.append([one.name for one in page.resources if str(one.uri).startswith("eai://sessions/")])
         cursor = page.next_cursor
         if cursor is None:
             return pages
@@ -27,7 +28,8 @@ async def test_each_session_is_a_resource(connected):
     async with connected(said("1"), said("2")) as (client, _):
         await told(client, "talk", content="hi", chat_session="work:b@c+d-e_f.g")
         await told(client, "talk", content="hi", chat_session="a")
-        _, *found = (await client.list_resources()).resources
+        listed = (await client.list_resources()).resources
+        found = [one for one in listed if str(one.uri).startswith("eai://sessions/")]
         template, _ = (await client.list_resource_templates()).resource_templates
     assert [(str(each.uri), each.name, each.mime_type) for each in found] == [
         ("eai://sessions/a", "a", "application/json"),
@@ -40,21 +42,22 @@ async def test_each_session_is_a_resource(connected):
 
 async def test_the_list_comes_in_pages(connected):
     async with connected() as (client, _):
-        assert await listed(client) == [["default"]]
         names = sorted(["default", *(f"s{number:03}" for number in range(100))])
         for name in names:
             await told(client, "ensure_session", chat_session=name)
-        assert await listed(client) == [names[:100], names[100:]]
-        await told(client, "close_session", chat_session="s050")
-        assert await listed(client) == [[name for name in names if name != "s050"]]
+        first, second = await listed(client)
+        assert [*first, *second] == names
+        for name in ("s001", "s050"):
+            await told(client, "close_session", chat_session=name)
+        assert await listed(client) == [[name for name in names if name not in ("s001", "s050")]]
 
 
-@pytest.mark.parametrize("cursor", ["x" * 129, "\ud800"])
+@pytest.mark.parametrize("cursor", ["x", "sessions/" + "x" * 129, "\ud800", "sessions/\ud800"])
 async def test_a_cursor_that_was_never_given_is_refused(connected, cursor):
     async with connected() as (client, _):
         with pytest.raises(MCPError, match="cursor") as caught:
             await client.list_resources(cursor=cursor)
-    assert (caught.value.code, caught.value.data) == (-32602, {"code": "invalid_argument"})
+    assert (caught.value.code, caught.value.data["code"]) == (-32602, "invalid_argument")
 
 
 @pytest.mark.parametrize("name", ["a@b", "a%40b", "%61@b"])
@@ -128,7 +131,7 @@ async def test_a_session_that_is_too_long_for_an_answer_says_how_to_read_it(conn
         await told(client, REPLACE, content=says(text))
         with pytest.raises(MCPError, match="export_chat_session_context") as caught:
             await client.read_resource("eai://sessions/default")
-        assert caught.value.data == {"code": "limit_exceeded"}
+        assert caught.value.data == {"code": "limit_exceeded", "uri": "eai://sessions/default"}
 
 
 @pytest.mark.parametrize("text", ["x" * 3_000_000, "\\" * 700_000, "\x01" * 400_000, "🙂" * 200_000])
