@@ -14,7 +14,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from eai_mcp.chat.heard import Followed, waited_for
-from eai_mcp.chat.lines import Lines
 from eai_mcp.chat.toolbox.kit import End
 from eai_mcp.chat.toolbox.use import Use
 from eai_mcp.chat.values import Talk, TurnResult
@@ -45,12 +44,15 @@ class Child:
     """A turn that was asked for. There is a `turn` once it has begun; `refused` says why it could not begin.
 
     It is `over` when nobody follows it any more. `held_by` has the ends of the turns whose interrupt ends it.
+    Of one session, each begins behind the one that was asked `before` it; it has `tried` once it could.
     """
 
     space: str
     talk: Talk
     turn: Followed | None = None
     refused: EaiError | None = None
+    before: "Child | None" = None
+    tried: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     held_by: list[dict[str, End]] = field(default_factory=list)
@@ -74,7 +76,7 @@ class Children:
         self._tasks = tasks
         self._all: dict[tuple[str, str], Child] = {}
         self._unbegun: deque[tuple[str, str]] = deque()
-        self._lines = Lines()
+        self._latest: dict[tuple[str, str], Child] = {}
         self._waits: list[tuple[str, str, str]] = []
 
     def get(self, space: str, known: str) -> Child | None:
@@ -98,6 +100,9 @@ class Children:
     def start(self, child: Child, use: Use) -> None:
         """Begin a turn as soon as its session is free; an interrupt of the turn that uses it ends it."""
         self._all[child.space, child.id] = child
+        # Its place is taken here: tasks may begin in any order.
+        child.before = self._latest.get((child.space, child.session))
+        self._latest[child.space, child.session] = child
         self.hold(child, use)
         self._tasks.start_soon(self._follow, child, name=f"sub-agent {child.id}")
 
@@ -141,9 +146,9 @@ class Children:
         """Begin the turn and wait for its end, so that it counts as waited for."""
         try:
             with child.scope:
-                # The store is asked before a turn joins the session's own line: two could change places.
-                async with self._lines.head((child.space, child.session)):
-                    child.turn = await self._turns.begin(child.space, child.talk)
+                await _turn_of(child)
+                child.turn = await self._turns.begin(child.space, child.talk)
+                child.tried.set()
                 with waited_for(child.turn):
                     await child.turn.done.wait()
         except EaiError as error:
@@ -155,6 +160,9 @@ class Children:
 
     def _let_go(self, child: Child) -> None:
         child.over.set()
+        child.tried.set()
+        if self._latest.get((child.space, child.session)) is child:
+            del self._latest[child.space, child.session]
         for ends in child.held_by:
             ends.pop(child.id, None)
         key = (child.space, child.id)
@@ -171,3 +179,12 @@ class Children:
             await child.over.wait()
         if child.turn is not None:  # it may have begun at the last moment
             await self._turns.stop(child.space, child.turn, STOPPED)
+
+
+async def _turn_of(child: Child) -> None:
+    """Wait until those before it have begun; one that was stopped meanwhile leaves its place to the next."""
+    before = child.before
+    while before is not None:
+        await before.tried.wait()
+        before = before.before
+    child.before = None

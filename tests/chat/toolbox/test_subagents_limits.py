@@ -85,6 +85,7 @@ async def test_a_session_that_waits_for_nobody_may_be_asked_by_its_own_sub_agent
     scripts["child"] = [asks_back, said("done")]
     async with using(catalog, agents, scripts) as talking:
         await talking.ask()
+        await held.reached.wait()
         held.let_go.set()
         child = await talking.registry.reply(await talking.registry.find("", "child"), 5)
         assert child.reply == "done"
