@@ -7,7 +7,7 @@ serves those who stream and those who do not, and a guard is a `Call` that wraps
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
 from pydantic import JsonValue
@@ -38,11 +38,11 @@ class Samplers:
     def over(self, defaults: "Samplers") -> "Samplers":
         """These, and the defaults where these say nothing."""
         given = {name: getattr(self, name) for name in self.given()}
-        return replace(defaults, **given)
+        return replace(defaults, **given) if given else defaults
 
     def given(self) -> tuple[str, ...]:
         """The names of those that were given."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
+        return tuple(name for name in self.__slots__ if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True, slots=True)

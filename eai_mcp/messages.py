@@ -121,6 +121,24 @@ class Message(_Strict):
         """The words alone: text blocks joined by a blank line, thinking left out."""
         return "\n\n".join(block.text for block in self.content if isinstance(block, TextBlock))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is nothing but whole text, whose JSON always gives back the very same."""
+        return (
+            type(self.content) is tuple
+            and self.state is None
+            and all(type(block) is TextBlock and _is_whole(block.text) for block in self.content)
+        )
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it holds no half of a character: two of them side by side come back from JSON as one."""
+    try:
+        text.encode()
+    except (AttributeError, UnicodeEncodeError):
+        return False
+    return True
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -175,11 +193,13 @@ def assistant(text: str, *, partial: bool = False) -> Message:
 
 def told(value: "DataclassInstance") -> JsonObject:
     """The fields of a flat value that are known."""
-    named = ((field, getattr(value, field)) for field in value.__dataclass_fields__)
-    return {name: known for name, known in named if known is not None}
+    fields = value.__dataclass_fields__
+    return {name: known for name in fields if (known := getattr(value, name)) is not None}
 
 
-_COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+compact = json.JSONEncoder(separators=(",", ":")).encode
+"""JSON in ASCII, without white space."""
+
 INTERRUPTED = "interrupted before it was finished"
 
 
@@ -212,6 +232,10 @@ def _blocks() -> pydantic.TypeAdapter[tuple[Block, ...]]:
 
 def encode(message: Message) -> JsonObject:
     """A message as JSON; what is None is left out."""
+    if message.is_plain:  # most are, and this is how the adapter would write them
+        texts = [block.text for block in message.content if isinstance(block, TextBlock)]
+        blocks: list[JsonValue] = [{"text": text, "type": "text"} for text in texts]
+        return {"role": message.role, "content": blocks, "partial": message.partial}
     encoded: JsonObject = _adapter().dump_python(message, mode="json", exclude_none=True)
     return encoded
 
@@ -232,7 +256,7 @@ def line(message: Message, *, turn_id: str = "", at: float = 0.0) -> Line:
 
 def dump(message: Message) -> str:
     """A message as compact JSON in ASCII: any text that JSON can say survives, half a character too."""
-    return _COMPACT(encode(message))
+    return compact(encode(message))
 
 
 def load(text: str) -> Message:

@@ -6,6 +6,7 @@ request:
 
     session.opened
     session.closed
+    session.replaced        sessions?                    its history; without a session: so many in a space
     sandbox.missing         reason                       commands of the chat model are not confined
     terminal.opened         pty_session_id
     terminal.closed         pty_session_id, why
@@ -75,8 +76,8 @@ _failures: Counter[str] = Counter()
 class Fact:
     """Something that happened, as in `turn.completed`; `fields` are flat and small.
 
-    `seq` rises by one with each fact of a process, and `at` is in seconds since 1970; both are 0 until the
-    fact was told. `space` is whose session it is, '' where there is but one.
+    `seq` rises by one with each fact that is heard in a process, and `at` is in seconds since 1970; both are
+    0 until the fact was told. `space` is whose session it is, '' where there is but one.
     """
 
     name: str
@@ -96,6 +97,18 @@ def ignore(fact: Fact) -> None:
     """The observer that hears nothing."""
 
 
+def is_heard(observer: Observer, name: str) -> bool:
+    """Whether a fact of that name has to be made: an observer may have a method `hears` that says so."""
+    if observer is ignore:
+        return False
+    hears: Callable[[str], bool] | None = getattr(observer, "hears", None)
+    try:
+        return hears is None or hears(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whoever listens must not end the turn
+        _note(_failures, observer, error)
+        return True
+
+
 def tell(
     observer: Observer,
     name: str,
@@ -108,7 +121,7 @@ def tell(
     **fields: Value,
 ) -> None:
     """Let `observer` hear a fact. Whatever goes wrong there is logged once and then counted, never raised."""
-    if observer is ignore:
+    if not is_heard(observer, name):
         return
     try:
         observer(Fact(name, session, turn_id, request_id, fields, space=space))
@@ -136,6 +149,10 @@ class Observers:
     def add(self, sink: Observer) -> None:
         """Tell it too, from now on, after the others."""
         self.sinks = (*self.sinks, sink)
+
+    def hears(self, name: str) -> bool:
+        """Whether any of them wants to hear of facts of that name."""
+        return any(is_heard(sink, name) for sink in self.sinks)
 
     def __call__(self, fact: Fact) -> None:
         """Tell the fact to each."""
@@ -168,15 +185,24 @@ class Observers:
                 _note(self.failures, sink, error)
 
 
-def logged(fact: Fact) -> None:
+class Logged:
     """The observer that writes each fact to the log, one line each, as name=value.
 
     A log that is written as JSON shows it as an object instead; see `as_object`.
     """
-    level = _level(fact)
-    if _log.isEnabledFor(level):
-        shown = " ".join(f"{_plain(name)}={_plain(value)}" for name, value in as_object(fact).items())
-        _log.log(level, "%s", shown, extra={"fact": fact})
+
+    def hears(self, name: str) -> bool:
+        """Whether the log shows facts of that name."""
+        return _log.isEnabledFor(_level(name))
+
+    def __call__(self, fact: Fact) -> None:
+        """Write it."""
+        if self.hears(fact.name):
+            shown = " ".join(f"{_plain(name)}={_plain(value)}" for name, value in as_object(fact).items())
+            _log.log(_level(fact.name), "%s", shown, extra={"fact": fact})
+
+
+logged: Observer = Logged()
 
 
 def as_object(fact: Fact) -> dict[str, Value]:
@@ -232,9 +258,9 @@ def _name(observer: Observer) -> str:
     return f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', '')}"
 
 
-def _level(fact: Fact) -> int:
+def _level(name: str) -> int:
     # A circuit that opens is what an operator wants to see without having asked for anything.
-    return LEVELS.get(fact.name, logging.INFO)
+    return LEVELS.get(name, logging.INFO)
 
 
 def _bounded(value: Value) -> Value:

@@ -49,6 +49,30 @@ def test_a_message_comes_back_from_its_json(message):
     assert messages.decode(messages.encode(message)) == message
 
 
+plain_messages = st.builds(
+    Message,
+    st.sampled_from(["user", "assistant"]),
+    st.lists(st.builds(TextBlock, st.text()), max_size=3).map(tuple),
+    st.booleans(),
+)
+
+
+@given(plain_messages)
+def test_plain_words_are_written_as_the_adapter_writes_them(message):
+    """What is taken for plain comes back from its JSON as the very same."""
+    adapter = pydantic.TypeAdapter(Message)
+    written = adapter.dump_python(message, mode="json", exclude_none=True)
+    assert list(messages.encode(message).items()) == list(written.items())
+    assert not message.is_plain or messages.load(messages.dump(message)) == message
+
+
+def test_halves_of_characters_and_other_blocks_are_not_plain():
+    halves, thought = user("\ud83d\ude00"), Message("assistant", (ThinkingBlock("hm"),))
+    sealed = Message("assistant", (TextBlock("hi"),), state=ProviderState("a", "b"))
+    assert not any(one.is_plain for one in (halves, thought, sealed))
+    assert user("\U0001f600").is_plain
+
+
 def test_json_names_the_type_of_each_block():
     assert messages.encode(user("hi")) == {
         "role": "user",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eai_mcp.cli.logs import JsonLines
-from eai_mcp.observe import Fact, Observers, as_object, ignore, logged, tell
+from eai_mcp.observe import Fact, Observers, as_object, ignore, is_heard, logged, tell
 
 
 class Lines(logging.Handler):
@@ -223,3 +223,47 @@ def test_a_fact_says_whose_session_it_is():
     tell(Observers([heard.append]), "turn.completed", session="work", space="ann")
     (fact,) = heard
     assert (fact.space, as_object(fact)["space"]) == ("ann", "ann")
+
+
+class Choosy:
+    """An observer that hears of turns alone."""
+
+    def __init__(self):
+        self.heard = []
+
+    def hears(self, name):
+        return name.startswith("turn.")
+
+    def __call__(self, fact):
+        self.heard.append(fact.name)
+
+
+def test_no_fact_is_made_that_nobody_wants_to_hear():
+    choosy, observers = Choosy(), Observers([Choosy()])
+    tell(choosy, "turn.started")
+    tell(choosy, "call.started")
+    assert choosy.heard == ["turn.started"]
+    assert [is_heard(observers, name) for name in ("turn.started", "call.started")] == [True, False]
+    observers.add(choosy)
+    observers.add(ignore)
+    assert not is_heard(observers, "call.started")
+    observers.add(choosy.heard.append)
+    assert is_heard(observers, "call.started")
+
+
+def test_an_observer_that_cannot_say_what_it_hears_is_told_all(log):
+    class Broken(Choosy):
+        def hears(self, name):
+            raise SystemExit
+
+    broken = Broken()
+    tell(Observers([broken]), "call.started")
+    assert broken.heard == ["call.started"]
+    assert "failed; if it does so again, it is only counted" in log.records[0].getMessage()
+
+
+def test_the_log_hears_what_it_shows(log):
+    assert is_heard(logged, "turn.started")
+    assert not is_heard(logged, "output.delta")
+    logging.getLogger("eai_mcp").setLevel(logging.WARNING)
+    assert [is_heard(logged, name) for name in ("turn.started", "circuit.opened")] == [False, True]

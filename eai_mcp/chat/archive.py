@@ -18,12 +18,15 @@ import anyio.to_thread
 from eai_mcp import formats
 from eai_mcp.chat import headed, names
 from eai_mcp.chat.following import busy
+from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.lines import Key
+from eai_mcp.chat.shares import Shares
 from eai_mcp.chat.values import DEFAULT_SESSION, RestoreMode
 from eai_mcp.errors import AlreadyExists, ImportInvalid, InvalidArgument, NotFound
 from eai_mcp.formats import Head, Tally
 from eai_mcp.formats.spool import Run, Spool
 from eai_mcp.messages import Line
+from eai_mcp.observe import Observer, ignore, tell
 from eai_mcp.store import Choices, Put, SessionRow, Store
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ Source: TypeAlias = Callable[[], AbstractContextManager[Iterator[bytes]]]
 
 LOOK_AGAIN_S = 0.1
 PAGE = 500
+MOST_TOLD = 500
+"""Sessions of which each is told that it was put in place; of more, they are told in one."""
 AT_ONCE = 2
 """Files that are written, or read, at the same time; each keeps a core and a connection busy."""
 _CHOICES = tuple(field.name for field in fields(Choices))
@@ -94,12 +99,16 @@ class Archive:
         *,
         save: Callable[[Key], Awaitable[None]],
         folder: Path | None = None,
+        shares: Shares | None = None,
         limits: formats.Limits = formats.LIMITS,
         now: Callable[[], float] = time.time,
+        observe: Observer = ignore,
     ) -> None:
         self._store = store
+        self._observe = observe
         self._save = save
         self._folder = folder
+        self._shares = shares or Shares(Limits(), store)
         self._limits = limits
         self._now = now
         self._writing = anyio.CapacityLimiter(AT_ONCE)
@@ -159,7 +168,8 @@ class Archive:
         with Spool(self._folder) as spool:
             means = self._means(spool, tally)
             read = await self._read(source, lambda pieces: reading.session(pieces, form, means))
-            revision, dropped = await self._put(space, name, read)
+            async with self._shares.making(space, name):
+                revision, dropped = await self._put(space, name, read)
         return Replaced(name, read.message_count, revision, read.format, (*read.repairs, *dropped))
 
     async def revert(self, space: str, session: str, revision: int, *, tally: Tally) -> Replaced:
@@ -182,6 +192,7 @@ class Archive:
             async with self._writing:
                 lines = await self._store.scan(space, keep, name=name, revision=revision)
             (new,) = await self._store.put(space, [Put(name=name, lines=lines, writing="replace")])
+        tell(self._observe, "session.replaced", session=name, space=space)
         return Replaced(name, tally.messages, new)
 
     async def snapshot(
@@ -195,7 +206,7 @@ class Archive:
 
         await self._prepare(space, DEFAULT_SESSION)
         with anyio.move_on_after(wait_s):
-            while wait_s and not await self._is_idle(space):
+            while wait_s and any((await self._running(space)).values()):
                 with anyio.move_on_after(LOOK_AGAIN_S):  # the bus tells nothing of our own turns
                     await self._store.bus.changed()
         left_out: list[str] = []
@@ -233,9 +244,12 @@ class Archive:
             means = self._means(spool, tally)
             found = await self._read(source, lambda pieces: snapshots.sessions(pieces, means))
             named, repairs = _named(found)
+            there = set(await self._running(space)) if mode == "replace" else set[str]()
             for name in named:
                 await self._save((space, name))
-                repairs += _dropped(await self._store.row(space, name))
+                row = await self._store.row(space, name)
+                repairs += _dropped(row)
+                there |= {name} if row else set()
             puts = [
                 Put(
                     name=name,
@@ -249,7 +263,10 @@ class Archive:
             if mode == "replace" and DEFAULT_SESSION not in named:
                 # It is always there, and so is its former history.
                 puts.append(Put(name=DEFAULT_SESSION, lines=(), choices=Choices()))
-            await self._store.put(space, puts, only=mode == "replace")
+            only = mode == "replace"
+            async with self._shares.making(space, *named, only=only):
+                await self._store.put(space, puts, only=only)
+        self._tell_restored(space, there, {put.name for put in puts}, only=only)
         return Restored(len(named), tally.messages, tuple(repairs))
 
     def _means(self, spool: Spool, tally: Tally) -> "Means":
@@ -257,14 +274,22 @@ class Archive:
 
         return Means(spool=spool, limits=self._limits, tally=tally, now=self._now())
 
-    async def _is_idle(self, space: str) -> bool:
-        """Whether no turn runs in any session."""
-        after = ""
-        while rows := await self._store.list(space, after=after, limit=PAGE):
-            if any(row.running for row in rows):
-                return False
-            after = rows[-1].name
-        return True
+    async def _running(self, space: str) -> dict[str, bool]:
+        """Every session, and whether a turn runs in it."""
+        found: dict[str, bool] = {}
+        while rows := await self._store.list(space, after=max(found, default=""), limit=PAGE):
+            found |= {row.name: row.running is not None for row in rows}
+        return found
+
+    def _tell_restored(self, space: str, there: set[str], put: set[str], *, only: bool) -> None:
+        """Tell what became of each session; of very many only that there are: all else waits meanwhile."""
+        changes = [("session.replaced" if name in there else "session.opened", name) for name in sorted(put)]
+        changes += [("session.closed", name) for name in sorted(there - put)] if only else []
+        if len(changes) > MOST_TOLD:
+            tell(self._observe, "session.replaced", space=space, sessions=len(changes))
+        else:
+            for fact, name in changes:
+                tell(self._observe, fact, session=name, space=space)
 
     async def _prepare(self, space: str, name: str) -> None:
         if name == DEFAULT_SESSION:
@@ -295,6 +320,8 @@ class Archive:
                 (revision,) = await self._store.put(space, [put])
             except (AlreadyExists, NotFound):
                 continue
+            told = "session.opened" if row is None else "session.replaced"
+            tell(self._observe, told, session=name, space=space)
             return revision, [*_dropped(row)]
 
 

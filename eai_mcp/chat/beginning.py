@@ -1,11 +1,12 @@
 """How turns begin: what is asked for is settled, the session claimed or waited for, and the turn started."""
 
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from eai_mcp.calls import Call
@@ -20,6 +21,7 @@ from eai_mcp.chat.keeper import Keeper
 from eai_mcp.chat.layers import Layers
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.lines import Lines
+from eai_mcp.chat.shares import Shares
 from eai_mcp.chat.toolbox.box import Toolbox
 from eai_mcp.chat.toolbox.kit import Begun, Kit
 from eai_mcp.chat.turn import Turn
@@ -51,6 +53,7 @@ class Beginning:
     layers: Layers
     toolbox: Toolbox
     keeper: Keeper
+    shares: Shares
     following: Following
     lines: Lines = field(default_factory=Lines)
     closing: anyio.Event = field(default_factory=anyio.Event)
@@ -119,6 +122,8 @@ class Beginning:
     ) -> Followed:
         """Begin the turn on the session as it is; if it changes meanwhile, decide again."""
         await self.keeper.save((space, name))
+        # What began before has started: small steps of a store need not wait for anything.
+        await anyio.lowlevel.checkpoint()
         for _ in range(MOST_TRIES):
             row = await self.store.row(space, name)
             if row and row.question and not row.running and not may_answer:
@@ -153,15 +158,20 @@ class Beginning:
         turn_id = question.turn_id if question else f"t_{secrets.token_hex(6)}"
         samplers = questions.samplers(question, talk.samplers) if question else talk.samplers
         metadata = questions.metadata(question, talk.metadata) if question else talk.metadata
-        frame = Frame(claim=Claim(space, name, turn_id), chosen=chosen, metadata=metadata)
+        frame = Frame(
+            claim=Claim(space, name, turn_id),
+            chosen=chosen,
+            metadata=metadata,
+            is_resumed=question is not None,
+        )
         start = Start(
             turn_id=turn_id,
             message=questions.answer(question, message) if question else message,
-            report=ending.report_if_cut_off(frame.result(), is_resumed=question is not None),
+            report=ending.report_if_cut_off(frame),
             request_id=talk.request_id,
             expect=row.version if row else 0,
         )
-        with anyio.CancelScope(shield=True):  # a claim without a turn would keep the session busy
+        async with self._room(space, name, talk, row):
             claim = await self.store.claim(space, name, start)
             if isinstance(claim, Known):
                 return await self._again(space, name, claim)
@@ -187,6 +197,17 @@ class Beginning:
             self.keeper.add(turn)
             self.tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
         return turn
+
+    @asynccontextmanager
+    async def _room(self, space: str, name: str, talk: Talk, row: SessionRow | None) -> AsyncIterator[None]:
+        """Begin a turn in the block, if the space's share has room for it, and in one piece."""
+        # A sub-agent's turn is part of its caller's; one that comes in between will be told of that.
+        is_own = not talk.chain and not (row and row.running)
+        # A claim without a turn would keep the session busy.
+        starting = self.shares.starting(space, self.keeper.own_turns) if is_own else nullcontext()
+        with anyio.CancelScope(shield=True), starting:
+            async with self.shares.making(space, *([] if row else [name])):
+                yield
 
     def _kit(self, claim: Claim, talk: Talk, chosen: Chosen, question: Question | None) -> Kit:
         asked_by, bound = questions.bounds(question)

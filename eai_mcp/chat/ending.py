@@ -13,7 +13,7 @@ from eai_mcp import messages
 from eai_mcp.calls import ModelResponse, ResourcePushed
 from eai_mcp.chat import pushed
 from eai_mcp.chat.choose import Chosen
-from eai_mcp.chat.values import TurnResult
+from eai_mcp.chat.values import TurnResult, TurnStatus
 from eai_mcp.errors import CallError, Detail, EaiError, TurnFailed
 from eai_mcp.messages import JsonObject, Message, Usage, assistant
 from eai_mcp.store import Claim, Outcome, Question, Running, Settlement
@@ -53,16 +53,19 @@ class Frame:
     warnings: tuple[str, ...] = ()
     resources: tuple[ResourcePushed, ...] = ()
 
-    def result(self) -> TurnResult:
-        """The result of a turn that is running, and has said nothing."""
+    def result(
+        self, status: TurnStatus = "running", *, reply: str = "", stop: str | None = None, warning: str = ""
+    ) -> TurnResult:
+        """How the turn stands, with one more warning if there is any."""
         return TurnResult(
-            status="running",
-            reply="",
+            status=status,
+            reply=reply,
             session=self.claim.name,
             turn_id=self.claim.turn_id,
             effective=self.chosen.effective,
+            stop_reason=stop,
             overridden=self.chosen.overridden,
-            warnings=self.warnings,
+            warnings=(*self.warnings, warning) if warning else self.warnings,
             usage=self.spent,
             metadata=self.metadata,
             resources=self.resources,
@@ -72,13 +75,7 @@ class Frame:
 def completed(frame: Frame, response: ModelResponse) -> Ended:
     """The model answered."""
     reply = response.message.text
-    result = replace(
-        frame.result(),
-        status="completed",
-        reply=reply,
-        stop_reason=response.stop,
-        warnings=frame.warnings if reply else (*frame.warnings, EMPTY),
-    )
+    result = frame.result("completed", reply=reply, stop=response.stop, warning="" if reply else EMPTY)
     return Ended(result, _settlement(frame, result, (response.message,)))
 
 
@@ -87,9 +84,7 @@ def awaiting(
 ) -> Ended:
     """Something is asked first; what `replaces` the question that was just answered drops that answer."""
     asked_in = frame.claim.round + 1
-    result = replace(
-        frame.result(), status="awaiting_input", reply=question.text, stop_reason=stop, asked_in=asked_in
-    )
+    result = replace(frame.result("awaiting_input", reply=question.text, stop=stop), asked_in=asked_in)
     told = _settlement(frame, result, said, reply=question.text)
     data: JsonObject = {**question.data, "report": told.outcome.report, "asked_in": asked_in}
     question = replace(question, data=data)
@@ -109,13 +104,7 @@ def withdrawn(session: str, question: Question) -> tuple[TurnResult, Settlement]
 
 def interrupted(frame: Frame, partial: str, reason: str | None = None) -> Ended:
     """Somebody stopped it. With nothing said and nothing done yet, it leaves no trace in the history."""
-    result = replace(
-        frame.result(),
-        status="interrupted",
-        reply=partial,
-        stop_reason="interrupted",
-        warnings=(*frame.warnings, reason) if reason else frame.warnings,
-    )
+    result = frame.result("interrupted", reply=partial, stop="interrupted", warning=reason or "")
     said = frame.broken_off or _partial(partial)
     settlement = _settlement(frame, result, said, reply=partial if frame.broken_off else None)
     return Ended(result, replace(settlement, kept=bool(said) or frame.has_steps or frame.is_resumed))
@@ -161,10 +150,10 @@ def unsaved(claim: Claim, error: EaiError, ended: Ended) -> Ended:
     return Ended(error, Settlement(outcome=outcome, kept=False, usage=ended.settlement.usage))
 
 
-def report_if_cut_off(result: TurnResult, *, is_resumed: bool) -> JsonObject:
-    """What is told of a turn whose process died."""
-    warnings = (RESUMED if is_resumed else CUT_OFF,)
-    return _told(replace(result, status="interrupted", stop_reason="cut_off", warnings=warnings))
+def report_if_cut_off(frame: Frame) -> JsonObject:
+    """What is told of a turn whose process died, from what is known at its beginning."""
+    warning = RESUMED if frame.is_resumed else CUT_OFF
+    return _told(frame.result("interrupted", stop="cut_off", warning=warning))
 
 
 def told_again(session: str, outcome: Outcome, reply: str) -> TurnResult:

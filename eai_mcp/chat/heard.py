@@ -38,8 +38,7 @@ class Heard:
         self.characters = 0
         self.note = ""
         self._step = 0
-        self._changed = anyio.Event()
-        self._awaited = False
+        self._changed: anyio.Event | None = None
         self.is_closed = False
 
     async def __call__(self, event: StreamEvent) -> None:
@@ -112,14 +111,13 @@ class Heard:
 
     def wake(self) -> None:
         """Let those who wait look again."""
-        if self._awaited:
-            self._awaited = False
+        if self._changed is not None:
             self._changed.set()
-            self._changed = anyio.Event()
+            self._changed = None
 
     async def changed(self) -> None:
         """Wait for the next thing to be heard."""
-        self._awaited = True
+        self._changed = self._changed or anyio.Event()
         await self._changed.wait()
 
 

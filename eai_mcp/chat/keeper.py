@@ -1,7 +1,7 @@
 """What is done again and again while turns run: their claims are held, and other processes are listened to.
 
-It sleeps until the bus says that another process changed something, or a claim is due to be renewed; and it
-ends when there is nothing left to keep.
+It sleeps until the bus says that another process changed something, or a claim is due to be renewed. When it
+wakes and there is nothing to keep it ends; not with each turn, for the next one may come at once.
 """
 
 import logging
@@ -46,6 +46,10 @@ class Keeper:
         """Those that run in this process."""
         return tuple(self._turns.values())
 
+    def own_turns(self, space: str) -> int:
+        """How many of a space run in this process, without those of sub-agents."""
+        return sum(turn.claim.space == space and len(turn.kit.chain) == 1 for turn in self._turns.values())
+
     def turn(self, key: Key) -> Turn | None:
         """The one that runs in a session, or whose end could not be saved yet."""
         return self._current.get(key) or self._unsaved.get(key)
@@ -62,6 +66,13 @@ class Keeper:
         self._turns[turn.claim] = self._current[key] = turn
         self._start()
 
+    async def acknowledge(self, turn: Turn) -> None:
+        """See that a turn outlasts the loss of power too: somebody is about to hear that it is running."""
+        if not turn.is_lasting:
+            with suppress(StoreError):
+                await self._store.renew({turn.claim: ""})
+                turn.is_lasting = True
+
     def remove(self, turn: Turn) -> None:
         """A turn has ended; what could not be saved of it is tried again later."""
         key = (turn.claim.space, turn.claim.name)
@@ -70,8 +81,6 @@ class Keeper:
             del self._current[key]
         if turn.unsaved is not None:
             self._unsaved[key] = turn
-        if not self._is_needed():
-            self._nap.cancel()
 
     def follow(self, space: str, name: str, running: Running) -> DistantTurn:
         """A turn that runs in another process, for all here who wait for it."""

@@ -18,6 +18,9 @@ class Limits:
     `orphan_s` is how long a turn runs that nobody waits for, and `question_s` how long a question can be
     answered (None: at any time). A session may take so many `session_turns`,
     `session_tokens` (read and written) and `session_usd`; None is no limit.
+
+    Each space has a share: `principal_rate` talks a second, `principal_burst` at once (None: those of a
+    second), `principal_turns` that run at a time, `principal_sessions` beside the default one.
     """
 
     turn_s: float = 1800.0
@@ -28,6 +31,10 @@ class Limits:
     session_turns: int | None = None
     session_tokens: int | None = None
     session_usd: float | None = None
+    principal_rate: float | None = None
+    principal_burst: int | None = None
+    principal_turns: int | None = None
+    principal_sessions: int | None = None
 
     def check(self, row: "SessionRow | None") -> None:
         """See whether a session may take another turn.

@@ -20,6 +20,7 @@ from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.keeper import RENEW_S, Keeper
 from eai_mcp.chat.layers import NO_LAYERS, Layers
 from eai_mcp.chat.limits import Limits
+from eai_mcp.chat.shares import Shares
 from eai_mcp.chat.toolbox.box import NO_TOOLS, Toolbox
 from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import DEFAULT_SESSION, Talk, TurnResult
@@ -61,6 +62,7 @@ class Registry:
         self._keeper = Keeper(store, tasks, orphan_s=limits.orphan_s, renew_s=renew_s)
         self._following = Following(store, self._keeper)
         self._folder = folder
+        self._shares = Shares(limits, store)
         self.beginning = Beginning(
             store=store,
             choosing=functools.partial(choose.choose, catalog=catalog, default_model=default_model),
@@ -71,6 +73,7 @@ class Registry:
             layers=layers,
             toolbox=toolbox,
             keeper=self._keeper,
+            shares=self._shares,
             following=self._following,
         )
 
@@ -79,7 +82,13 @@ class Registry:
         """Histories as a whole; loaded when they are first moved, which many servers never do."""
         from eai_mcp.chat.archive import Archive
 
-        return Archive(self._store, save=self._keeper.save, folder=self._folder)
+        return Archive(
+            self._store,
+            save=self._keeper.save,
+            folder=self._folder,
+            shares=self._shares,
+            observe=self._observe,
+        )
 
     async def begin(self, space: str, talk: Talk, *, wait_s: float | None = None) -> Followed:
         """Start a turn. Nothing of it is kept, and no session made, unless all its arguments can work.
@@ -89,11 +98,15 @@ class Registry:
         that takes), and nothing of it is kept until then.
 
         Raises:
-            InvalidArgument, LimitExceeded: The content or a name cannot work, or the session is used up.
+            InvalidArgument, LimitExceeded: The content or a name cannot work, or the session is used up,
+                or the space's share is.
+            Throttled: There were too many talks in the space just now.
             UnknownName, ConfigError: A model, prompt or card is not in the catalog, or its file is bad.
             SessionBusy: Another turn is running in the session.
             Conflict: It answers a question that is not open any more.
         """
+        if not talk.chain:
+            self._shares.admit(space)
         return await self.beginning.begin(space, talk, wait_s=wait_s)
 
     async def reply(self, turn: Followed, wait_s: float) -> TurnResult:
@@ -102,10 +115,13 @@ class Registry:
         Raises:
             EaiError: The turn failed.
         """
-        with waited_for(turn), anyio.move_on_after(wait_s):
-            if isinstance(turn, DistantTurn):
-                self._keeper.watch(turn)
-            await turn.done.wait()
+        if not turn.done.is_set():
+            with waited_for(turn), anyio.move_on_after(wait_s):
+                if isinstance(turn, DistantTurn):
+                    self._keeper.watch(turn)
+                await turn.done.wait()
+        if turn.ending is None and isinstance(turn, Turn):
+            await self._keeper.acknowledge(turn)
         if turn.ending is None:
             return turn.standing()
         if isinstance(turn.ending, EaiError):
@@ -203,6 +219,10 @@ class Registry:
             raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
         return row
 
+    async def row(self, space: str, session: str) -> SessionRow | None:
+        """A session without its messages, None if there is none. Unlike `session`, it makes none either."""
+        return await self._store.row(space, names.checked(session))
+
     async def history(
         self,
         space: str,
@@ -222,9 +242,15 @@ class Registry:
         return await self._store.load(space, name, after=after, limit=limit, most_bytes=most_bytes)
 
     async def ensure(self, space: str, session: str) -> bool:
-        """Make an empty session; False if there is one."""
+        """Make an empty session; False if there is one.
+
+        Raises:
+            LimitExceeded: There are as many as there may be.
+        """
         name = names.checked(session)
-        if made := await self._store.ensure(space, name):
+        async with self._shares.making(space, name):
+            made = await self._store.ensure(space, name)
+        if made:
             tell(self._observe, "session.opened", session=name, space=space)
         return made
 
@@ -250,12 +276,14 @@ class Registry:
         Raises:
             NotFound: No such session.
             AlreadyExists: There is one of the new name.
+            LimitExceeded: There are as many as there may be.
             InvalidArgument: There is no such position, or a tool's result would be left behind.
         """
         name, new = names.checked(session), names.checked(new, "new_session")
         await self._ensure_default(space, name)
         await self._ensure_default(space, new)
-        row = await self._store.fork(space, name, new, upto=upto)
+        async with self._shares.making(space, new):
+            row = await self._store.fork(space, name, new, upto=upto)
         tell(self._observe, "session.opened", session=new, space=space)
         return row
 

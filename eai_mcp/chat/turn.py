@@ -53,7 +53,8 @@ class Turn:
 
     `said` is its input, the answer to `question` if there was one, which may be given again within
     `question_limit_s` seconds if another one is asked. `limit_s` bounds the whole of it, in seconds, `save_s`
-    the saving of its end. `unsaved` is what the store still has to be told of that end.
+    the saving of its end. `unsaved` is what the store still has to be told of that end, and `is_lasting`
+    says that its beginning is on the disk.
     """
 
     claim: Claim
@@ -76,6 +77,7 @@ class Turn:
     done: anyio.Event = field(default_factory=anyio.Event)
     ending: Ending | None = None
     unsaved: Settlement | None = None
+    is_lasting: bool = False
     waiters: int = 0
     left_at: float = field(default_factory=time.monotonic)
     _round: Round = field(init=False)

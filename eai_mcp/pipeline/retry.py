@@ -10,7 +10,7 @@ from eai_mcp.calls import AttemptFailed, Call, Emit, ModelRequest, ModelResponse
 from eai_mcp.catalog.entries import Model
 from eai_mcp.errors import CallError, CallTimeout, EaiError, RateLimited, Throttled, Unavailable
 from eai_mcp.middleware import Failure
-from eai_mcp.observe import Observer, Value, ignore
+from eai_mcp.observe import Observer, Value, ignore, is_heard
 from eai_mcp.pipeline.hearing import Clock, Hearing, is_over, left_s
 from eai_mcp.pipeline.numbers import Numbers
 from eai_mcp.pipeline.told import code_of, tell_of
@@ -79,6 +79,8 @@ class Retry:
             request = replace(request, attempt=attempt)
 
     async def _attempt(self, request: ModelRequest, hearing: Hearing) -> ModelResponse:
+        if not is_heard(self._observe, "provider.attempt"):
+            return await self._call(request, hearing)
         begun = self._clock()
         self._tell("provider.attempt", request)
         try:
@@ -132,17 +134,16 @@ class Retry:
         await self._failed(failure)
 
     def _tell(self, name: str, request: ModelRequest, **fields: Value) -> None:
-        if self._observe is not ignore:
-            tell_of(
-                self._observe,
-                request,
-                name,
-                model=self._model.name,
-                provider=self._model.provider,
-                wire_model=self._model.model,
-                attempt=request.attempt,
-                **fields,
-            )
+        tell_of(
+            self._observe,
+            request,
+            name,
+            model=self._model.name,
+            provider=self._model.provider,
+            wire_model=self._model.model,
+            attempt=request.attempt,
+            **fields,
+        )
 
 
 def backoff(attempt: int, *, numbers: Numbers, chance: float) -> float:

@@ -2,7 +2,7 @@
 
 from eai_mcp.calls import Call, Emit, ModelRequest, ModelResponse
 from eai_mcp.errors import EaiError
-from eai_mcp.observe import Observer, Value, ignore, tell
+from eai_mcp.observe import Observer, Value, is_heard, tell
 from eai_mcp.pipeline.hearing import Clock
 
 
@@ -16,6 +16,8 @@ class Told:
         self._clock = clock
 
     async def __call__(self, request: ModelRequest, emit: Emit) -> ModelResponse:
+        if not is_heard(self._observe, "call.started"):
+            return await self._call(request, emit)
         begun = self._clock()
         tell_of(
             self._observe,
@@ -51,16 +53,15 @@ class Told:
 
 def tell_of(observe: Observer, request: ModelRequest, name: str, **fields: Value) -> None:
     """Tell a fact about `request`."""
-    if observe is not ignore:
-        tell(
-            observe,
-            name,
-            session=request.session,
-            turn_id=request.turn_id,
-            request_id=request.request_id,
-            space=request.space,
-            **fields,
-        )
+    tell(
+        observe,
+        name,
+        session=request.session,
+        turn_id=request.turn_id,
+        request_id=request.request_id,
+        space=request.space,
+        **fields,
+    )
 
 
 def code_of(error: BaseException) -> str | None:

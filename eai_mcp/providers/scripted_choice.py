@@ -36,12 +36,15 @@ def chosen(script: Script, messages: Sequence[Message]) -> Reply | None:
 
     The place in the order is the number of the user's messages that no rule answered.
     """
-    everything = said(messages) or [Said("", "", ())]
     rules = [(reply.when, reply) for reply in script.replies if reply.when is not None]
+    asked = [message for message in messages if message.role == "user"]
+    everything = said(messages if rules else asked[-1:]) or [Said("", "", ())]
     for when, reply in rules:
         if matches(when, everything[-1]):
             return reply
-    place = sum(not any(matches(when, one) for when, _ in rules) for one in everything[:-1])
+    place = max(len(asked) - 1, 0)
+    if rules:
+        place = sum(not any(matches(when, one) for when, _ in rules) for one in everything[:-1])
     ordered = script.ordered
     if place < len(ordered):
         return ordered[place]

@@ -24,10 +24,16 @@ LONGEST_TEXT = 2000
 Report: TypeAlias = Callable[[float, str], Awaitable[None]]
 
 
+async def unheard(seconds: float, text: str) -> None:
+    """The report to a caller who does not listen."""
+
+
 async def follow(
     turn: Followed, report: Report, *, begun: float | None = None, heartbeat_s: float = HEARTBEAT_S
 ) -> None:
     """Report until the turn is done. The value is seconds since `begun`, by default now; it only rises."""
+    if report is unheard and not turn.done.is_set():
+        await turn.done.wait()
     begun, last, told = anyio.current_time() if begun is None else begun, 0.0, 0
     while not turn.done.is_set():
         if told == len(turn.heard.pieces):  # else it was heard before we began to follow, or came meanwhile

@@ -140,9 +140,14 @@ class _Incoming(Reader):
         self._outgoing.unanswered += 1
         if self._outgoing.unanswered % LET_OTHERS == 0:
             await anyio.lowlevel.checkpoint()  # lines that are here already are handed on without a wait
-        with anyio.CancelScope() as self._waiting:
-            while self._open and self._outgoing.unanswered > CROWD and self._outgoing.is_blocked:
-                await self._outgoing.taken()
+        if self._is_crowded:
+            with anyio.CancelScope() as self._waiting:
+                while self._is_crowded:
+                    await self._outgoing.taken()
+
+    @property
+    def _is_crowded(self) -> bool:
+        return self._open and self._outgoing.unanswered > CROWD and self._outgoing.is_blocked
 
     async def _more(self) -> None:
         with anyio.CancelScope() as self._waiting:

@@ -204,7 +204,7 @@ class Bus(Protocol):
 
 
 class Store(Protocol):
-    """Keeps sessions. Each method is one atomic step, and returns once its effect will last.
+    """Keeps sessions. Each method is one atomic step, and returns once its effect lasts (but see `claim`).
 
     Any of them may raise StorageFull or StorageUnavailable; nothing was changed then.
     """
@@ -247,6 +247,10 @@ class Store(Protocol):
         """Sessions in the order of their names' bytes, from the first name behind `after`."""
         ...
 
+    async def count(self, space: str, *, apart_from: str) -> int:
+        """How many sessions there are, without the one of that name."""
+        ...
+
     async def scan(
         self,
         space: str,
@@ -267,6 +271,9 @@ class Store(Protocol):
 
     async def claim(self, space: str, name: str, start: Start) -> Claim | Known:
         """Begin a turn, in a session that is made if there is none; or name the turn of a repeated request.
+
+        The loss of power, though not the death of the process, may undo it until anything is written
+        later, unless there is a `start.request_id`: for nobody has heard of it yet.
 
         Raises:
             SessionBusy: Another turn is running.

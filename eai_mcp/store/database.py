@@ -1,6 +1,7 @@
 """The SQLite file: how it is opened, checked and brought up to date, and what its errors mean.
 
-WAL with `synchronous=FULL`: what was committed survives the death of the process and the loss of power.
+WAL with `synchronous=FULL`: what was committed survives the death of the process and the loss of power. Where
+the writer takes NORMAL instead, it survives the loss of power once anything is committed after it.
 """
 
 import errno

@@ -11,6 +11,7 @@ from eai_mcp import messages
 from eai_mcp.errors import StorageUnavailable
 from eai_mcp.messages import Line, Message, assistant
 from eai_mcp.store import Claim, Outcome, Settlement, rows
+from eai_mcp.store.recent import Place
 
 INSERT_MESSAGE = (
     "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
@@ -22,8 +23,10 @@ LET_GO = "owner = NULL, lease_until = NULL, since = NULL, interrupted = 0, atten
 log = logging.getLogger("eai_mcp")
 
 
-def end(connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settlement, now: float) -> None:
-    """End the turn that runs in a session."""
+def end(
+    connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settlement, now: float
+) -> Place | None:
+    """End the turn that runs in a session; where it stands in the history then, if it does."""
     if settlement.history is not None and settlement.kept:
         session = _behind(connection, session, settlement.history)
     claim = Claim(session["space"], session["name"], session["turn_id"], session["round"], session["fence"])
@@ -66,6 +69,9 @@ def end(connection: sqlite3.Connection, session: sqlite3.Row, settlement: Settle
         " message_count = :count, question = :question, choices = :choices, usage = :usage WHERE id = :id",
         ended,
     )
+    if ended["last"] is None:
+        return None
+    return Place(session["mark"], session["revision"], session["message_count"], ended["last"])
 
 
 def cut_off(

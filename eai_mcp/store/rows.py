@@ -1,5 +1,6 @@
 """Rows of the tables as values, and back. Bodies are ASCII: any text that JSON can say survives."""
 
+import functools
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ INPUT, STEP, DROPPED = "input", "step", "dropped"
 
 def dump(value: Mapping[str, Any]) -> str:
     """JSON in ASCII, without white space."""
-    return json.dumps(value, separators=(",", ":"))
+    return messages.compact(value)
 
 
 def parse(text: str) -> JsonObject:
@@ -43,6 +44,13 @@ def untext(stored: str) -> str:
     return str(json.loads(stored)) if stored else ""
 
 
+def count(connection: sqlite3.Connection, space: str, apart_from: str) -> int:
+    """How many sessions a space has, without the one of that name."""
+    query = "SELECT count(*) FROM session WHERE space = ? AND name <> ?"
+    found: int = connection.execute(query, (space, apart_from)).fetchone()[0]
+    return found
+
+
 def message(text: str) -> Message:
     """The message that was stored.
 
@@ -62,6 +70,7 @@ def entry(row: sqlite3.Row) -> Entry:
     return Entry(row["seq"], row["turn_id"], row["at"], message(row["body"]))
 
 
+@functools.lru_cache(maxsize=256)
 def given(value: Choices | Usage) -> str:
     """Choices or usage without what is not known."""
     return dump(messages.told(value))

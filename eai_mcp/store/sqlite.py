@@ -1,7 +1,7 @@
 """Sessions in one SQLite file, which several processes of one machine share; or in memory, for one process.
 
-Writing goes through one connection (`writer`), reading through others (`readers`), both in threads. The file
-is opened at the first use, and again when a fault of it is mended.
+Writing goes through one connection (`writer`), reading through others (`readers`), both in threads except for
+small steps. The file is opened at the first use, and again when a fault of it is mended.
 """
 
 import logging
@@ -92,8 +92,12 @@ class SqliteStore:
 
     async def row(self, space: str, name: str) -> SessionRow | None:
         """See `Store`."""
-        found = await self._present(lambda c: rows.some(c, space, name))
+        found = await self._present(lambda c: rows.some(c, space, name), is_small=True)
         return rows.session(found[0]) if found else None
+
+    async def count(self, space: str, *, apart_from: str) -> int:
+        """See `Store`."""
+        return await self._read(lambda c: rows.count(c, space, apart_from))
 
     async def load(
         self,
@@ -106,20 +110,34 @@ class SqliteStore:
         revision: int | None = None,
     ) -> list[Entry]:
         """See `Store`."""
+        if revision is None and limit is None and most_bytes is None and not after:
+            return await self._whole(space, name)
 
         def page(connection: sqlite3.Connection) -> tuple[sqlite3.Row, list[Entry]]:
             session = rows.known(connection, space, name)
-            if revision is None and limit is None and most_bytes is None and not after:
-                return session, histories.whole(connection, session, self._recent)
             found = histories.loaded(
                 connection, session, after=after, limit=limit, most_bytes=most_bytes, revision=revision
             )
             return session, [rows.entry(row) for row in found]
 
-        session, entries = await self._read(page)
-        if await self._settled([session]):
-            session, entries = await self._read(page)
-        return entries
+        return await self._looked_at(page)
+
+    async def _whole(self, space: str, name: str) -> list[Entry]:
+        """The history, here if all of it is remembered and no dead turn is in the way."""
+
+        def known(connection: sqlite3.Connection) -> list[Entry] | None:
+            session = rows.known(connection, space, name)
+            place = (session["mark"], session["revision"], session["message_count"])
+            if not self._recent.has(*place) or (session["owner"] is not None and self._is_gone(session)):
+                return None
+            return histories.whole(connection, session, self._recent)
+
+        def whole(connection: sqlite3.Connection) -> tuple[sqlite3.Row, list[Entry]]:
+            session = rows.known(connection, space, name)
+            return session, histories.whole(connection, session, self._recent)
+
+        remembered = await self._read(known, is_small=True)
+        return await self._looked_at(whole) if remembered is None else remembered
 
     async def list(
         self, space: str, *, prefix: str = "", after: str = "", limit: int = 100
@@ -152,19 +170,29 @@ class SqliteStore:
     async def claim(self, space: str, name: str, start: Start) -> Claim | Known:
         """See `Store`."""
 
-        def work(connection: sqlite3.Connection) -> Claim | Known:
+        def work(connection: sqlite3.Connection) -> tuple[Claim | Known, float]:
             now = self._now()
             holder = turns.Holder(self._owner(), now, now + self._lease_s)
-            return turns.claimed(connection, space, name, start, holder)
+            return turns.claimed(connection, space, name, start, holder), now
 
-        return await self._taken(work, space, name)
+        # A repeated request must never begin a second turn; else nobody has heard of this one yet.
+        lasts = start.request_id is not None
+        claim, now = await self._taken(
+            work, space, name, run=lambda work: self._writer.run(work, is_small=True, lasts=lasts)
+        )
+        if isinstance(claim, Claim) and not claim.round:
+            self._recent.said(claim, now, [start.message], is_first=True)
+        return claim
 
     async def append(self, claim: Claim, messages: Sequence[Message]) -> None:
         """See `Store`."""
-        await self._writer.run(lambda c: turns.appended(c, claim, messages, self._now()))
+        now = self._now()
+        await self._writer.run(lambda c: turns.appended(c, claim, messages, now), is_small=True)
+        self._recent.said(claim, now, messages)
 
     async def amend(self, claim: Claim, message: Message, *, is_step: bool = False) -> None:
         """See `Store`."""
+        self._recent.drop(claim)
         await self._writer.run(lambda c: turns.amended(c, claim, message, self._now(), is_step=is_step))
 
     async def said(self, claim: Claim) -> Sequence[Message]:
@@ -181,7 +209,16 @@ class SqliteStore:
 
     async def settle(self, claim: Claim, settlement: Settlement) -> None:
         """See `Store`."""
-        await self._writer.run(lambda c: turns.settled(c, claim, settlement, self._now()))
+        now, is_small = self._now(), settlement.history is None
+        try:
+            place = await self._writer.run(
+                lambda c: turns.settled(c, claim, settlement, now), is_small=is_small
+            )
+            if place is not None:
+                self._recent.said(claim, now, settlement.messages)
+                self._recent.placed(claim, place)
+        finally:
+            self._recent.drop(claim)
         if settlement.history is not None:
             await self._stager.tidy(claim.space, [claim.name])
 
@@ -203,14 +240,11 @@ class SqliteStore:
             session = rows.known(connection, space, name)
             return session, turns.told(connection, session, turn_id)
 
-        session, found = await self._read(told)
-        if await self._settled([session]):
-            session, found = await self._read(told)
-        return found
+        return await self._looked_at(told)
 
     async def repeated(self, space: str, name: str, request_id: str) -> Known | None:
         """See `Store`."""
-        return await self._read(lambda c: turns.repeated(c, space, name, request_id))
+        return await self._read(lambda c: turns.repeated(c, space, name, request_id), is_small=True)
 
     async def interrupt(self, space: str, name: str, turn_id: str | None = None) -> Running:
         """See `Store`."""
@@ -271,12 +305,12 @@ class SqliteStore:
         owners = self._owners
         return owners is not None and owner != owners.name and not owners.is_dead(owner)
 
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, work: Callable[[sqlite3.Connection], T], *, is_small: bool = False) -> T:
         if self._readers is not None:
             if self._writer.is_left():
                 with suppress(StoreError):  # whoever reads is told by the readers
                     await self._writer.run(lambda connection: None)
-            return await self._readers.run(work)
+            return await self._readers.run(work, is_small=is_small)
         await anyio.lowlevel.checkpoint_if_cancelled()
         return work(self._writer.connection())
 
@@ -303,11 +337,18 @@ class SqliteStore:
             return await run(work)
 
     async def _present(
-        self, find: Callable[[sqlite3.Connection], Sequence[sqlite3.Row]]
+        self, find: Callable[[sqlite3.Connection], Sequence[sqlite3.Row]], *, is_small: bool = False
     ) -> Sequence[sqlite3.Row]:
         """Rows of sessions, once the turns in them whose owner is gone were settled."""
-        found = await self._read(find)
+        found = await self._read(find, is_small=is_small)
         return await self._read(find) if await self._settled(found) else found
+
+    async def _looked_at(self, look: Callable[[sqlite3.Connection], tuple[sqlite3.Row, T]]) -> T:
+        """What is found beside a session, once the turn in it was settled if its owner is gone."""
+        session, found = await self._read(look)
+        if await self._settled([session]):
+            _, found = await self._read(look)
+        return found
 
     async def _settled(self, sessions: Sequence[sqlite3.Row]) -> bool:
         """The same as `_cut_off`, for those who only look: what cannot be written is left as it is."""

@@ -23,6 +23,7 @@ from eai_mcp.store import (
     endings,
     rows,
 )
+from eai_mcp.store.recent import Place
 
 DROPPED_REPORT: JsonObject = {"status": "interrupted", "stop_reason": "interrupted"}
 
@@ -61,7 +62,7 @@ def claimed(
         raise Conflict(f"session {name!r} waits for the answer to a question", chat_session=name)
     if before is None:
         ensured(connection, space, name, holder.now)
-    session = rows.known(connection, space, name)
+    session = before or rows.known(connection, space, name)
     number = _next_round(connection, session["id"], start.turn_id)
     if number and question is None:
         raise Conflict(f"turn {start.turn_id} of session {name!r} has already ended")
@@ -165,9 +166,9 @@ def looked(connection: sqlite3.Connection, claims: Iterable[Claim]) -> Look:
     return Look(frozenset(lost), frozenset(interrupted), attended)
 
 
-def settled(connection: sqlite3.Connection, claim: Claim, settlement: Settlement, now: float) -> None:
-    """End the turn."""
-    endings.end(connection, _held(connection, claim), settlement, now)
+def settled(connection: sqlite3.Connection, claim: Claim, settlement: Settlement, now: float) -> Place | None:
+    """End the turn; where it stands in the history then, if it does."""
+    return endings.end(connection, _held(connection, claim), settlement, now)
 
 
 def interrupted(connection: sqlite3.Connection, space: str, name: str, turn_id: str | None) -> Running:

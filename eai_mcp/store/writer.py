@@ -3,6 +3,11 @@
 A commit waits for the disk. What is asked for meanwhile goes into the next one, each piece under a savepoint
 of its own, so that a refused piece does not spoil its neighbours. The first who comes leads: it commits for
 all that wait by then, and wakes one of those that came later to lead the next.
+
+To hand work to a thread costs more than small work takes. So what `is_small` is done in the event loop, as
+long as nobody has to be waited for: of it, only the wait for the disk is a thread's. What does not have to
+`last` by itself is not waited for at all: the death of the process does not undo it, only the loss of power
+may, and then never something that was committed later.
 """
 
 import logging
@@ -33,10 +38,12 @@ class _Piece(Generic[T]):
     """What somebody wants done in a transaction; it runs again if the transaction that it was in failed."""
 
     work: Callable[[sqlite3.Connection], T]
+    is_small: bool
+    lasts: bool
     result: T | None = None
     error: BaseException | None = field(default_factory=lambda: StorageUnavailable("nothing was written"))
     is_settled: bool = False
-    woken: anyio.Event = field(default_factory=anyio.Event)
+    woken: anyio.Event | None = None
 
 
 class Writer:
@@ -52,14 +59,20 @@ class Writer:
         self._limiter = anyio.CapacityLimiter(1)
         self._checkpoint_at = CHECKPOINT_BYTES
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(
+        self, work: Callable[[sqlite3.Connection], T], *, is_small: bool = False, lasts: bool = True
+    ) -> T:
         """Do the work in a transaction, and return once it is committed, even if the caller is cancelled.
 
-        The work may run more than once; only its last run counts.
+        The work may run more than once; only its last run counts. See above for small work, and for work
+        that does not have to last.
         """
-        piece = _Piece(work)
+        piece = _Piece(work, is_small, lasts)
         if self._path is None:
-            await anyio.lowlevel.checkpoint()  # else nobody but the caller would get a turn
+            if is_small:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            else:
+                await anyio.lowlevel.checkpoint()  # else nobody but the caller would get a turn
             self._commit([piece])
         else:
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -130,26 +143,56 @@ class Writer:
             self._is_led = True
             pieces, self._waiting = self._waiting, []
             try:
-                await anyio.to_thread.run_sync(self._commit, pieces, limiter=self._limiter)
+                if not await self._commit_here(pieces):
+                    await anyio.to_thread.run_sync(self._commit, pieces, limiter=self._limiter)
             finally:
                 self._is_led = False
                 for each in pieces:
                     each.is_settled = True
                 for each in (*pieces, *self._waiting[:1]):
-                    each.woken.set()
+                    if each.woken is not None:
+                        each.woken.set()
+
+    async def _commit_here(self, pieces: Sequence[_Piece[Any]]) -> bool:
+        """Run small pieces in one transaction, here; False if nothing was done, for it might take long."""
+        connection, path = self._connection, self._path
+        if connection is None or path is None or not all(piece.is_small for piece in pieces):
+            return False
+        lasts = any(piece.lasts for piece in pieces)
+        try:
+            if self._is_elsewhere(path):
+                return False
+            _prepare(connection, waits=False, lasts=lasts)
+            with _undone_if_it_fails(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                ended = _all_ran(connection, pieces)
+                if not lasts:
+                    _commit(connection)
+                elif connection.in_transaction:
+                    await anyio.to_thread.run_sync(_commit, connection, limiter=self._limiter)
+        except sqlite3.Error:
+            return False
+        for end in ended:
+            end()
+        self._see(connection)
+        if lasts and self._has_much_to_move(path):
+            await anyio.to_thread.run_sync(self._checkpoint, connection, path, limiter=self._limiter)
+        return True
 
     def _commit(self, pieces: Sequence[_Piece[Any]]) -> None:
         """Run the pieces in one transaction; if that fails, each in one of its own."""
         try:
             connection = self.connection()
+            if self._path is not None:
+                _prepare(connection, waits=True, lasts=True)
             connection.execute("BEGIN IMMEDIATE")
         except (EaiError, sqlite3.Error) as error:
             self._fail(pieces, error)
             return
         try:
             with _undone_if_it_fails(connection):
-                ended = [_ran(connection, piece) for piece in pieces]
-                connection.execute("COMMIT")
+                ended = _all_ran(connection, pieces)
+                _commit(connection)
         except sqlite3.Error as error:
             if len(pieces) > 1:
                 for piece in pieces:
@@ -159,9 +202,13 @@ class Writer:
             return
         for end in ended:
             end()
-        self._see(connection)
         if self._path is not None:
-            self._checkpoint(connection, self._path)
+            self._tend(connection, self._path)
+
+    def _tend(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._see(connection)
+        if self._has_much_to_move(path):
+            self._checkpoint(connection, path)
 
     def _fail(self, pieces: Sequence[_Piece[Any]], error: Exception) -> None:
         if isinstance(error, sqlite3.Error):
@@ -180,24 +227,22 @@ class Writer:
         with suppress(sqlite3.Error):
             (self._version,) = connection.execute("PRAGMA data_version").fetchone()
 
-    def _checkpoint(self, connection: sqlite3.Connection, path: Path) -> None:
-        """Move what was written from the log into the file, once there is enough of it."""
-        try:
-            size = database.log_of(path).stat().st_size
-        except OSError:
-            return
+    def _has_much_to_move(self, path: Path) -> bool:
+        """Whether the log is so long that it should be moved into the file."""
+        size = _size(database.log_of(path))
         if size < CHECKPOINT_BYTES:
             self._checkpoint_at = CHECKPOINT_BYTES  # another process may have moved it
-        if size < self._checkpoint_at:
-            return
+        return size >= self._checkpoint_at
+
+    def _checkpoint(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Move what was written from the log into the file."""
+        size = _size(database.log_of(path))
         try:
             connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_BUSY_MS}")
             (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             log.warning("the file with the sessions, %s, cannot be checkpointed: %s", path, error)
             is_busy = True
-        finally:
-            connection.execute(f"PRAGMA busy_timeout={database.BUSY_S * 1000:.0f}")
         # Somebody reads; try again only when there is as much more to move.
         self._checkpoint_at = size + CHECKPOINT_BYTES if is_busy else CHECKPOINT_BYTES
 
@@ -220,21 +265,48 @@ def _save_moved(connection: sqlite3.Connection, path: Path) -> None:
     database.tidy(path)
 
 
-def _ran(connection: sqlite3.Connection, piece: _Piece[Any]) -> Callable[[], None]:
-    """What to do about a piece once its transaction is committed.
+def _commit(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # else its only piece was refused
+        connection.execute("COMMIT")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _prepare(connection: sqlite3.Connection, *, waits: bool, lasts: bool) -> None:
+    """Say whether the next transaction waits for others to begin, and for the disk to end."""
+    connection.execute(f"PRAGMA busy_timeout={database.BUSY_S * 1000 if waits else 0:.0f}")
+    connection.execute(f"PRAGMA synchronous={'FULL' if lasts else 'NORMAL'}")
+
+
+def _all_ran(connection: sqlite3.Connection, pieces: Sequence[_Piece[Any]]) -> list[Callable[[], None]]:
+    """What to do about each piece once the transaction is committed; one that is alone may have undone it.
 
     Raises:
         sqlite3.Error: The whole transaction is in doubt.
     """
-    connection.execute("SAVEPOINT piece")
+    if len(pieces) == 1:
+        return [_ran(connection, pieces[0], undo="ROLLBACK")]
+    ended = []
+    for piece in pieces:
+        connection.execute("SAVEPOINT piece")
+        ended.append(_ran(connection, piece, undo="ROLLBACK TO piece"))
+        connection.execute("RELEASE piece")
+    return ended
+
+
+def _ran(connection: sqlite3.Connection, piece: _Piece[Any], *, undo: str) -> Callable[[], None]:
     try:
         result, error = piece.work(connection), None
     except sqlite3.Error:
         raise
     except Exception as refused:  # noqa: BLE001  # whoever waits for this piece must hear of it, nobody else
-        connection.execute("ROLLBACK TO piece")
+        connection.execute(undo)
         result, error = None, refused
-    connection.execute("RELEASE piece")
     return partial(_end, piece, result, error)
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from eai_mcp.telemetry.observer import Telemetry
 
 FLUSH_S = 1.0
+BEGINNINGS = ("turn.received", "call.started")
+API = ("opentelemetry.trace", "opentelemetry.metrics")
 
 
 @asynccontextmanager
@@ -39,10 +41,17 @@ async def opened(
 
 
 class _Later:
-    """Telemetry that is made with the first fact: its imports would only delay the start."""
+    """Telemetry that is made when an SDK is there to hear it: before, it would only cost time."""
 
     def __init__(self) -> None:
         self._made: Telemetry | None = None
+        self._is_set_up = False
+
+    def hears(self, name: str) -> bool:
+        """Whether an SDK is set up; it is looked for where something begins, for that takes its time."""
+        if name in BEGINNINGS and self._made is None:
+            self._is_set_up = _has_sdk()
+        return self._is_set_up
 
     def __call__(self, fact: Fact) -> None:
         if self._made is None:
@@ -50,6 +59,14 @@ class _Later:
 
             self._made = Telemetry()
         self._made(fact)
+
+
+def _has_sdk() -> bool:
+    """Whether the process has set up more than OpenTelemetry's API, which does nothing by itself."""
+    from opentelemetry import metrics, trace  # not at the start
+
+    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
+    return any(not type(provider).__module__.startswith(API) for provider in providers)
 
 
 def _loaded(name: str) -> Observer:

@@ -42,23 +42,26 @@ def main() -> None:
     parser.add_argument("--bin", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        commands = options.bin or install(Path(folder))
-        bare = [str(commands / "python"), str(TOP / "tests" / "bench" / "bare.py")]
-        ours = [str(commands / "eai-mcp"), "serve"]
-        for command in (bare, ours):
-            start(command)  # once for nothing, so that every file is in memory
-        pairs = [(start(ours), start(bare)) for _ in range(options.rounds)]
-    report(pairs)
+        report(pairs(options.bin or install(Path(folder)), options.rounds))
 
 
-def report(pairs: list[tuple[tuple[float, float], tuple[float, float]]]) -> None:
+def pairs(commands: Path, rounds: int) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """What each round measured, of ours and of the bare server."""
+    bare = [str(commands / "python"), str(TOP / "tests" / "bench" / "bare.py")]
+    ours = [str(commands / "eai-mcp"), "serve"]
+    for command in (bare, ours):
+        start(command)  # once for nothing, so that every file is in memory
+    return [(start(ours), start(bare)) for _ in range(rounds)]
+
+
+def report(measured: list[tuple[tuple[float, float], tuple[float, float]]]) -> None:
     """The ratio pair by pair, and its median."""
-    ratios = [mine[0] / floor[0] for mine, floor in pairs]
+    ratios = [mine[0] / floor[0] for mine, floor in measured]
     print("CPU seconds (wall seconds)")
-    for (mine, floor), ratio in zip(pairs, ratios, strict=True):
+    for (mine, floor), ratio in zip(measured, ratios, strict=True):
         print(f"ours {mine[0]:.3f} ({mine[1]:.3f})   bare {floor[0]:.3f} ({floor[1]:.3f})   {ratio:.2f}")
-    ours = statistics.median(mine[0] for mine, _ in pairs)
-    bare = statistics.median(floor[0] for _, floor in pairs)
+    ours = statistics.median(mine[0] for mine, _ in measured)
+    bare = statistics.median(floor[0] for _, floor in measured)
     print(
         f"median: ours {ours:.3f} s CPU, bare {bare:.3f} s CPU, ratio {statistics.median(ratios):.2f} "
         f"(min {min(ratios):.2f}, max {max(ratios):.2f}); target 1.3"

@@ -104,3 +104,15 @@ async def test_a_bus_that_cannot_be_heard_is_asked_again(catalog):
         assert deaf.calls < 9
         held.let_go.set()
         assert (await registry.reply(turn, 5)).status == "completed"
+
+
+async def test_a_turn_that_is_told_to_be_running_is_made_to_last_once(catalog):
+    store, held = Faulty(renew=[StorageFull("the disk is full")]), Held("half")
+    async with opened(catalog, held, store=store) as (registry, _):
+        turn = await begin(registry, "a")
+        await held.reached.wait()
+        for calls in (1, 2, 2):  # what fails is tried again, and costs nobody the answer
+            assert (await registry.reply(turn, 0)).reply == "half"
+            assert store.calls["renew"] == calls
+        held.let_go.set()
+        assert (await registry.reply(turn, 5)).status == "completed"

@@ -307,12 +307,13 @@ async def test_a_damaged_message_costs_its_session_only(house):
     async with house.server() as wire:
         await told(wire, "talk", content="one", chat_session="good")
         await told(wire, "talk", content="one", chat_session="bad")
-        connection = sqlite3.connect(house.store)
-        connection.execute(
-            "UPDATE message SET body = 'no JSON' WHERE session = (SELECT id FROM session WHERE name = 'bad')"
-        )
-        connection.commit()
-        connection.close()
+    connection = sqlite3.connect(house.store)
+    connection.execute(
+        "UPDATE message SET body = 'no JSON' WHERE session = (SELECT id FROM session WHERE name = 'bad')"
+    )
+    connection.commit()
+    connection.close()
+    async with house.server() as wire:  # another one, for the first remembers what was said
         for tool, arguments in [("get_history", {}), ("talk", {"content": "two"})]:
             assert "no JSON" not in str(await wire.error(tool, chat_session="bad", **arguments))
         assert (await told(wire, "talk", content="two", chat_session="good"))["status"] == "completed"

@@ -20,6 +20,16 @@ async def test_a_name_is_free_in_each_space(store):
     assert await store.list("none") == []
 
 
+async def test_sessions_are_counted_in_each_space(store):
+    for name in ("default", "a", "b"):
+        await store.ensure("ann", name)
+    await store.ensure("bob", "a")
+
+    counts = [await store.count(space, apart_from="default") for space in ("ann", "bob", "")]
+    assert counts == [2, 1, 0]
+    assert await store.count("ann", apart_from="none") == 3
+
+
 async def test_a_turn_runs_in_its_space_only(store):
     claims = [await claim(store, "t", f"in {space}", space=space) for space in SPACES]
     await store.interrupt("ann", "work")

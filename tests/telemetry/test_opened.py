@@ -10,7 +10,7 @@ import pytest
 
 from eai_mcp import telemetry
 from eai_mcp.errors import ConfigError
-from eai_mcp.observe import Fact, ignore, tell
+from eai_mcp.observe import Fact, ignore, is_heard, tell
 from eai_mcp.settings import from_environ
 
 HEARD: list[str] = []
@@ -77,6 +77,12 @@ async def test_an_observer_that_cannot_be_had_is_named(name, why):
         async with telemetry.opened(observers=[name], log=ignore):
             raise AssertionError
     assert name in caught.value.message
+
+
+async def test_without_an_sdk_no_fact_is_made_for_telemetry():
+    async with telemetry.opened(log=ignore) as observer:
+        for name in ("turn.received", "turn.started", "call.started"):
+            assert not is_heard(observer, name)
 
 
 def test_the_environment_says_who_hears():

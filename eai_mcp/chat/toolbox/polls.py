@@ -5,6 +5,7 @@ goes with its result. The history keeps them all.
 """
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from eai_mcp.messages import Message, TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock
 
@@ -18,6 +19,8 @@ def collapsed(messages: Sequence[Message]) -> tuple[Message, ...]:
 
     Those before a thought stay: its seal may hold for all that was there when it was had.
     """
+    if not any(_is_poll(block) for one in messages for block in one.content):
+        return tuple(messages)
     last_thought = max((at for at, one in enumerate(messages) if _thinks(one)), default=-1)
     newer: set[tuple[str, ...]] = set()
     dropped: set[int] = set()
@@ -44,12 +47,16 @@ def _asked(message: Message) -> tuple[str, ...]:
     for block in message.content:
         if isinstance(block, TextBlock) and not block.text.strip():
             continue
-        if not isinstance(block, ToolUseBlock) or block.name not in POLLS:
+        if not _is_poll(block):
             return ()
         # Which of its ids a tool takes is its own business.
         ids = (f"{name}={value}" for name, value in sorted(block.input.items()) if name.endswith("_id"))
         asked.append(" ".join((block.name, *ids)))
     return tuple(sorted(asked))
+
+
+def _is_poll(block: object) -> TypeGuard[ToolUseBlock]:
+    return isinstance(block, ToolUseBlock) and block.name in POLLS
 
 
 def _polled(message: Message, answer: Message) -> tuple[str, ...]:
