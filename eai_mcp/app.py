@@ -10,7 +10,7 @@ This is the Python API too: the server and the command line do nothing that cann
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -60,8 +60,11 @@ class App:
         self.observers.add(observer)
 
     def standing(self) -> list[Standing]:
-        """How the guards of each model stand that was called so far."""
-        return self.guards.standing()
+        """How the guards of each model stand that was called so far, and is in the catalog still."""
+        standing = self.guards.standing()
+        known = {model.name for model in self.catalog.models()} if standing else set()
+        named = (replace(one, names=tuple(name for name in one.names if name in known)) for one in standing)
+        return [one for one in named if one.names]
 
     def exports(self, space: str) -> "Folder":
         """The folder in which the files of a space are.

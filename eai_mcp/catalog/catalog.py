@@ -8,14 +8,16 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, assert_never
 
 from eai_mcp.catalog.entries import Card, Model, Problem, Prompt
 from eai_mcp.catalog.models import read_model, unsound
 from eai_mcp.catalog.prompts import read_prompt
-from eai_mcp.catalog.shelf import Folder, Shelf
+from eai_mcp.catalog.shelf import Folder, Shelf, Shown
 
 T = TypeVar("T")
+Kind: TypeAlias = Literal["models", "prompts", "cards"]
+KINDS: tuple[Kind, ...] = ("models", "prompts", "cards")
 
 
 def shipped() -> Path:
@@ -124,6 +126,16 @@ class Catalog:
             *self._fresh(self._cards).shadowed,
         )
 
+    def shown(self, kind: Kind) -> Shown[Model | Prompt | Card]:
+        """How a kind stood when it was last looked at. It costs no reading, also if that was never."""
+        return self._shelf(kind).shown()
+
+    def look(self, kind: Kind) -> Shown[Model | Prompt | Card]:
+        """How a kind stands now. What nobody asked for yet is not read for it."""
+        shelf = self._shelf(kind)
+        shown = shelf.shown()
+        return shown if shown.entries is None else self._fresh(shelf).shown()
+
     @property
     def version(self) -> int:
         """A number that grows whenever what is offered has changed. Reading it looks, too."""
@@ -137,6 +149,17 @@ class Catalog:
         return Shelf(
             "card", self._card_folders, cards.READERS, largest=cards.LARGEST_FILES, remarks=cards.remarks
         )
+
+    def _shelf(self, kind: Kind) -> Shelf[Any]:
+        match kind:
+            case "models":
+                return self._models
+            case "prompts":
+                return self._prompts
+            case "cards":
+                return self._cards
+            case _:
+                assert_never(kind)
 
     def _fresh(self, shelf: Shelf[T]) -> Shelf[T]:
         self._version += shelf.look(self._clock())

@@ -49,7 +49,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
     """A file as it was found; the `stamp` changes when its content or its permissions do."""
 
     path: Path
@@ -58,7 +58,16 @@ class _File:
 
     @property
     def name(self) -> str:
+        """Whose file it is."""
         return self.path.stem
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Generic[T_co]):
+    """A shelf as it was last looked at: its files, and the entries by name; None while none was asked for."""
+
+    files: Sequence[File]
+    entries: Mapping[str, T_co] | None
 
 
 def no_remarks(entry: object) -> tuple[Fault, ...]:
@@ -89,8 +98,8 @@ class Shelf(Generic[T]):
         self._largest = largest
         self._remarks = remarks
         self._looked: float | None = None
-        self._seen: tuple[list[_File], list[Problem]] = ([], [])
-        self._read: dict[_File, tuple[T | None, tuple[Problem, ...]]] = {}
+        self._seen: tuple[list[File], list[Problem]] = ([], [])
+        self._read: dict[File, tuple[T | None, tuple[Problem, ...]]] = {}
         self.entries: Mapping[str, T] = {}
         self.problems: tuple[Problem, ...] = ()
         self.shadowed: tuple[Path, ...] = ()
@@ -110,6 +119,12 @@ class Shelf(Generic[T]):
         self._seen = seen
         self._settle(*seen)
         return not first and before != (self.entries, self.problems)
+
+    def shown(self) -> Shown[T]:
+        """What there is by now, without reading a file for it."""
+        if self._looked is None:
+            return Shown(self._files()[0], None)
+        return Shown(self._seen[0], self.entries)
 
     def get(self, name: str) -> T:
         """The entry of that name.
@@ -131,8 +146,8 @@ class Shelf(Generic[T]):
                 )
         raise UnknownName(self._kind, name, known=sorted(self.entries))
 
-    def _files(self) -> tuple[list[_File], list[Problem]]:
-        files: list[_File] = []
+    def _files(self) -> tuple[list[File], list[Problem]]:
+        files: list[File] = []
         problems: list[Problem] = []
         for folder in self._folders:
             try:
@@ -151,8 +166,8 @@ class Shelf(Generic[T]):
         # A leading dot is how editors mark the files they work with.
         return not filename.startswith(".") and Path(filename).suffix.lower() in self._readers
 
-    def _settle(self, files: list[_File], problems: list[Problem]) -> None:
-        owners: dict[str, _File] = {}
+    def _settle(self, files: list[File], problems: list[Problem]) -> None:
+        owners: dict[str, File] = {}
         twins: list[Problem] = []
         shadowed: list[Path] = []
         for file in files:
@@ -175,7 +190,7 @@ class Shelf(Generic[T]):
             *(Problem(owners[name].path, *fault) for name, fault in faults.items()),
         )
 
-    def _reading(self, file: _File) -> tuple[T | None, tuple[Problem, ...]]:
+    def _reading(self, file: File) -> tuple[T | None, tuple[Problem, ...]]:
         problems: list[Problem] = []
 
         def note(field: str | None, reason: str) -> None:
@@ -197,18 +212,18 @@ class Shelf(Generic[T]):
         return entry, tuple(Problem(file.path, *fault) for fault in self._remarks(entry))
 
 
-def _file(entry: os.DirEntry[str]) -> _File | None:
+def _file(entry: os.DirEntry[str]) -> File | None:
     """The file of a directory entry, None when it has gone in the meantime."""
     path = Path(entry.path)
     try:
         found = entry.stat()
     except FileNotFoundError:
-        return _File(path, fault="is a link to nothing") if entry.is_symlink() else None
+        return File(path, fault="is a link to nothing") if entry.is_symlink() else None
     except OSError as error:
-        return _File(path, fault=f"cannot be read: {error.strerror}")
+        return File(path, fault=f"cannot be read: {error.strerror}")
     stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
     # Opening a pipe would wait for whoever writes into it.
-    return _File(path, stamp, None if stat.S_ISREG(found.st_mode) else "is not a file")
+    return File(path, stamp, None if stat.S_ISREG(found.st_mode) else "is not a file")
 
 
 def _content(path: Path, largest: int, note: Note) -> bytes | None:

@@ -18,53 +18,52 @@ from eai_mcp.chat import pushed
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import LimitExceeded, NotFound
-from eai_mcp.server import sessions
+from eai_mcp.server import resources
 from eai_mcp.server.results import ResourceResult
+from eai_mcp.server.room import Room
 
 LONGEST_EMBEDDED = 64 * 1024
-MOST_EMBEDDED = 1024 * 1024
-"""Bytes of all that is embedded in one result, as JSON writes it."""
-MOST_TOLD = 128 * 1024
-"""Bytes of what is told of all resources of one result; it travels three times."""
 LONGEST_READ = 7 * 1024 * 1024
-TEMPLATE = sessions.SCHEME + "{name}/pushed/{turn_id}/{number}"
-URI = re.compile(re.escape(sessions.SCHEME) + r"([^/?#]+)/pushed/([^/?#]+)/([1-9]\d{0,8})")
+SCHEME = resources.every(resources.SESSIONS) + "/"
+TEMPLATE = SCHEME + "{name}/pushed/{turn_id}/{number}"
+URI = re.compile(re.escape(SCHEME) + r"([^/?#]+)/pushed/([^/?#]+)/([1-9]\d{0,8})")
 
 Contents: TypeAlias = types.TextResourceContents | types.BlobResourceContents
 
 
-def told(result: TurnResult) -> list[ResourceResult]:
+def told(result: TurnResult, room: Room) -> list[ResourceResult]:
     """What is said of each, of as many from the first as the limit takes."""
-    room, shown = MOST_TOLD, []
+    left, shown = room.told, []
     for number, resource in enumerate(result.resources, 1):
         one = _told(resource, where(result, number))
-        room -= len(json.dumps(one))
-        if room < 0:
+        left -= len(json.dumps(one))
+        if left < 0:
             break
         shown.append(one)
     return shown
 
 
 def blocks(
-    result: TurnResult, shown: Sequence[ResourceResult]
+    result: TurnResult, shown: Sequence[ResourceResult], room: Room
 ) -> list[types.EmbeddedResource | types.ResourceLink]:
     """The resources among `shown` as parts of a result."""
-    room = MOST_EMBEDDED
+    left = room.embedded
     made: list[types.EmbeddedResource | types.ResourceLink] = []
     for resource, one in zip(result.resources, shown, strict=False):
         contents = _contents(resource.uri, resource) if pushed.size(resource) <= LONGEST_EMBEDDED else None
         size = _written(contents) if contents else 0
-        if contents is None or size > room:
+        if contents is None or size > left:
             made.append(_link(resource, one))
         else:
-            room -= size
+            left -= size
             made.append(types.EmbeddedResource(resource=contents))
     return made
 
 
 def where(result: TurnResult, number: int) -> str:
     """Where the content of a turn's resource can be read, if it came with any; counted from 1."""
-    return f"{sessions.uri(result.session)}/pushed/{quote(result.turn_id, safe='')}/{number}"
+    session = resources.uri(resources.SESSIONS, result.session)
+    return f"{session}/pushed/{quote(result.turn_id, safe='')}/{number}"
 
 
 class Pushed:
@@ -75,6 +74,7 @@ class Pushed:
         types.ResourceTemplate(
             uri_template=TEMPLATE,
             name="pushed",
+            title="Pushed resource",
             description="What was pushed in a turn of a chat session",
         ),
     )

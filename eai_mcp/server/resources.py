@@ -1,7 +1,12 @@
-"""What can be read here, from several sources, in pages of a hundred."""
+"""What can be read here, from several sources, in pages of a hundred.
 
+`eai://KIND` is a list of all of a kind, and `eai://KIND/NAME` one of them.
+"""
+
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
+from urllib.parse import quote, unquote
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
@@ -12,13 +17,39 @@ from eai_mcp.observe import internal
 from eai_mcp.server.principal import space_of
 
 PAGE = 100
+LONGEST_URI = 64 * 1024
+"""Characters that are looked at, or told back."""
+MOST_SHOWN = 200
+SCHEME = "eai://"
+SESSIONS = "sessions"
+_PARTS = re.compile(re.escape(SCHEME) + "([a-z]+)/([^/?#]+)")
+
+
+def every(kind: str) -> str:
+    """Where the list of all of a kind is."""
+    return SCHEME + kind
+
+
+def uri(kind: str, name: str) -> str:
+    """Where one is."""
+    return f"{SCHEME}{kind}/{quote(name, safe=':@+', errors='replace')}"
+
+
+def parts(uri: str) -> tuple[str, str] | None:
+    """The kind and the name of the one that is at a URI, None if that is not how we name one."""
+    found = _PARTS.fullmatch(uri)
+    return None if found is None else (found[1], unquote(found[2]))
 
 
 class Source(Protocol):
     """Resources of one kind. Their names are unique within it, and `name` is unique among the sources."""
 
-    name: str
     templates: Sequence[types.ResourceTemplate]
+
+    @property
+    def name(self) -> str:
+        """Where it stands among the others, and in a cursor."""
+        ...
 
     async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
         """At most `limit` of them in the order of their names, from the first behind `name`."""
@@ -37,7 +68,7 @@ class Resources:
     """Answers `resources/list`, `resources/templates/list` and `resources/read`, source by source."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = {source.name: source for source in sources}
+        self._sources = {source.name: source for source in sorted(sources, key=lambda one: one.name)}
 
     async def on_list(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
@@ -60,6 +91,8 @@ class Resources:
                 last = ""
         except EaiError as error:
             raise refused(error) from error
+        except Exception as error:
+            raise refused(internal(error)) from error
         return types.ListResourcesResult(resources=listed)
 
     async def on_templates(
@@ -78,6 +111,8 @@ class Resources:
             MCPError: There is no such resource, or it is too long for an answer.
         """
         uri = str(params.uri)
+        if len(uri) > LONGEST_URI:
+            raise _unknown(uri)
         try:
             for source in self._sources.values():
                 found = await source.read(space_of(context), uri)
@@ -87,7 +122,7 @@ class Resources:
             raise refused(error, uri=uri) from error
         except Exception as error:
             raise refused(internal(error), uri=uri) from error
-        raise MCPError(types.INVALID_PARAMS, f"no resource {uri}", {"uri": uri})
+        raise _unknown(uri)
 
     def _cursor(self, cursor: str) -> tuple[int, str]:
         """Which source to begin with, and behind which of its names."""
@@ -100,5 +135,12 @@ class Resources:
 
 
 def refused(error: EaiError, **told: str) -> MCPError:
-    """What a client is told who asked for something that is no tool."""
-    return MCPError(types.INVALID_PARAMS, error.message, {"code": error.code, **told})
+    """What a client is told who asked for something that is no tool; `known` are the names nearest to it."""
+    known = error.details.get("known")
+    near = {"known": [*known]} if isinstance(known, tuple) else {}
+    return MCPError(types.INVALID_PARAMS, error.message, {"code": error.code, **near, **told})
+
+
+def _unknown(uri: str) -> MCPError:
+    shown = uri if len(uri) <= MOST_SHOWN else f"{uri[:MOST_SHOWN]}…"
+    return MCPError(types.INVALID_PARAMS, f"no resource {shown}", {"uri": uri[:LONGEST_URI]})

@@ -1,22 +1,26 @@
 """Sessions as resources: `eai://sessions/{name}` is a session's history, as our JSON and as a transcript."""
 
 import json
-import re
 from collections.abc import Sequence
-from urllib.parse import quote, unquote
 
 import mcp_types as types
 from anyio.from_thread import check_cancelled
 
 from eai_mcp.app import App
+from eai_mcp.chat.registry import Registry
 from eai_mcp.errors import LimitExceeded
 from eai_mcp.formats import Tally, Written, outlets
+from eai_mcp.server import answers, resources
+from eai_mcp.server.documents import Document, described
+from eai_mcp.server.results import SessionsAnswer
 
-SCHEME = "eai://sessions/"
+ALL = resources.every(resources.SESSIONS)
+SCHEME = f"{ALL}/"
+MOST_LISTED = 500
+"""Sessions in the list of all."""
 LONGEST = 3 * 1024 * 1024
 """Bytes of each text in one answer, as JSON writes it; clients refuse a message above 10 MiB."""
 _FORMS: tuple[tuple[Written, str], ...] = (("eai-mcp", "application/json"), ("markdown", "text/markdown"))
-URI = re.compile(re.escape(SCHEME) + "([^/?#]+)")
 
 
 def link(session: str) -> types.ResourceLink:
@@ -28,7 +32,28 @@ def link(session: str) -> types.ResourceLink:
 
 def uri(session: str) -> str:
     """Where a session is."""
-    return SCHEME + quote(session, safe=":@+")
+    return resources.uri(resources.SESSIONS, session)
+
+
+def document(app: App) -> Document:
+    """What `list_sessions` tells of the first of them."""
+
+    async def told(space: str) -> SessionsAnswer:
+        return await listed(app.registry, space, limit=MOST_LISTED)
+
+    return Document(resource=described(ALL, "Sessions", "The sessions: size, model, whether busy"), told=told)
+
+
+async def listed(
+    registry: Registry, space: str, *, prefix: str = "", after: str = "", limit: int
+) -> SessionsAnswer:
+    """Sessions by name, from the first behind `after`; `next_cursor` is where to go on."""
+    rows = await registry.sessions(space, prefix=prefix, after=after, limit=limit + 1)
+    shown = rows[:limit]
+    told: SessionsAnswer = {"sessions": [answers.session(row, registry.model_of(row)) for row in shown]}
+    if len(rows) > len(shown):
+        told["next_cursor"] = shown[-1].name
+    return told
 
 
 class Sessions:
@@ -39,6 +64,7 @@ class Sessions:
         types.ResourceTemplate(
             uri_template=f"{SCHEME}{{name}}",
             name="session",
+            title="Session",
             description="A chat session's history",
             mime_type="application/json",
         ),
@@ -54,8 +80,10 @@ class Sessions:
             types.Resource(
                 uri=uri(row.name),
                 name=row.name,
+                title=f"Session {row.name}",
                 description=f"A chat session with {row.message_count} messages",
                 mime_type="application/json",
+                annotations=types.Annotations(last_modified=answers.moment(row.updated_at)),
             )
             for row in rows
         ]
@@ -67,10 +95,10 @@ class Sessions:
             NotFound: There is no such session.
             LimitExceeded: It is too long for an answer.
         """
-        found = URI.fullmatch(uri)
-        if found is None:
+        found = resources.parts(uri)
+        if found is None or found[0] != resources.SESSIONS:
             return None
-        session = unquote(found[1])
+        session = found[1]
         contents: list[types.TextResourceContents | types.BlobResourceContents] = []
         for form, mime_type in _FORMS:
             text = await self._text(space, session, form)

@@ -4,8 +4,7 @@ A model that fails does not make the server unready: the others answer, and it i
 """
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -13,40 +12,27 @@ import mcp_types as types
 
 from eai_mcp.app import App
 from eai_mcp.errors import EaiError, NotFound
+from eai_mcp.server.documents import Document, described
 
 URI = "eai://providers"
-RESOURCE = types.Resource(
-    uri=URI,
-    name="providers",
-    description="Circuit, rate and load of each model that was asked so far",
-    mime_type="application/json",
+RESOURCE = described(
+    URI,
+    "Providers",
+    "Circuit, rate and load of each model that was asked so far",
+    annotations=types.Annotations(audience=["user"]),
 )
 LIMIT_S = 2.0
 NOBODY = "-"
 """A session to look for, be it there or not."""
 
 
-class Status:
-    """The resource, which is the only one of its source."""
+def document(app: App) -> Document:
+    """How the models stand, as a resource."""
 
-    name = "status"
-    templates: Sequence[types.ResourceTemplate] = ()
+    async def told(space: str) -> Mapping[str, Any]:
+        return {"models": standing(app)}
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
-        """The one there is, unless it was seen."""
-        return [RESOURCE] if name < RESOURCE.name else []
-
-    async def read(self, space: str, uri: str) -> types.ReadResourceResult | None:
-        """How the models stand."""
-        if uri != URI:
-            return None
-        text = json.dumps({"models": standing(self._app)}, ensure_ascii=False)
-        return types.ReadResourceResult(
-            contents=[types.TextResourceContents(uri=URI, mime_type="application/json", text=text)]
-        )
+    return Document(resource=RESOURCE, told=told)
 
 
 def standing(app: App) -> list[dict[str, Any]]:

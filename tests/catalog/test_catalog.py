@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from eai_mcp.catalog.catalog import Catalog
+from eai_mcp.catalog.catalog import KINDS, Catalog
 from eai_mcp.catalog.entries import Model, Problem, Prompt
 from eai_mcp.errors import ConfigError, UnknownName
 
@@ -258,6 +258,43 @@ def test_the_version_grows_with_each_change_and_with_nothing_else(tmp_path, cloc
     path.unlink()
     clock.later()
     assert catalog.version == 2
+
+
+def test_how_a_kind_stands_is_seen_without_reading_what_nobody_asked_for(tmp_path, clock):
+    """Issue 8: catalog files that change on disk are reloaded and announced, or cheaper."""
+    path = prompt_file(tmp_path / "prompts", "a", "x")
+    catalog = Catalog(roots=(tmp_path,), clock=clock)
+    shown = catalog.look("prompts")
+    assert ([file.name for file in shown.files], shown.entries) == (["a"], None)
+
+    path.write_text("other", encoding="utf-8")
+    assert catalog.look("prompts").files != shown.files
+
+    catalog.prompts()
+    assert catalog.shown("prompts").entries == {"a": Prompt(name="a", text="other")}
+
+
+def test_what_was_last_shown_stays_so_until_somebody_looks(tmp_path, clock):
+    path = prompt_file(tmp_path / "prompts", "a", "x")
+    catalog = Catalog(roots=(tmp_path,), clock=clock)
+    catalog.prompts()
+    path.write_text("other", encoding="utf-8")
+    clock.later()
+
+    shown = catalog.shown("prompts")
+    assert shown.entries == {"a": Prompt(name="a", text="x")}
+    assert catalog.look("prompts").entries == {"a": Prompt(name="a", text="other")}
+    assert catalog.shown("prompts") is not shown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_that_does_not_change_stands_as_it_stood(tmp_path, clock, kind):
+    catalog = Catalog(roots=(tmp_path,), clock=clock)
+    catalog.problems()
+    before = catalog.shown(kind)
+    clock.later()
+
+    assert catalog.look(kind).files is before.files
 
 
 def test_five_hundred_files_are_listed(tmp_path):

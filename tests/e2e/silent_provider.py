@@ -110,9 +110,9 @@ class House:
             yield wire
 
     @asynccontextmanager
-    async def carried(self, transport: str) -> AsyncIterator[str]:
+    async def carried(self, transport: str, *options: str) -> AsyncIterator[str]:
         """The URL of a server process on HTTP or SSE, taken from what it says on standard error."""
-        command = [*self.command, "--transport", transport, "--port", "0"]
+        command = [*self.command, "--transport", transport, "--port", "0", *options]
         async with await anyio.open_process(
             command, env=self.environment, stdin=subprocess.DEVNULL
         ) as process:

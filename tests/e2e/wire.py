@@ -75,7 +75,7 @@ class Wire:
             for message in self.notifications:
                 if message["method"] == method:
                     self.notifications.remove(message)
-                    params: dict[str, Any] = message["params"]
+                    params: dict[str, Any] = message.get("params", {})
                     return params
             await self._hear()
 

@@ -10,6 +10,7 @@ from eai_mcp.calls import ResourcePushed
 from eai_mcp.chat.values import Effective, TurnResult
 from eai_mcp.messages import Message, ToolUseBlock
 from eai_mcp.server import answers, pushed
+from eai_mcp.server.room import WIDE
 from tests.fakes import said
 from tests.server.calling import call
 
@@ -128,7 +129,7 @@ def test_embedding_ends_where_a_message_would_become_too_large():
     many = tuple(
         ResourcePushed(kind="log", uri=f"file:///{number}", payload="\x01" * 60_000) for number in range(60)
     )
-    answer = answers.of_turn(result(*many))
+    answer = answers.of_turn(result(*many), WIDE)
     assert [each.type for each in beside(answer)].count("resource") == 2
     assert sum(len(each.model_dump_json()) for each in beside(answer)) < 1_100_000
 
@@ -139,7 +140,7 @@ def test_what_is_told_of_resources_ends_where_a_message_would_become_too_large()
         ResourcePushed(kind="log", uri=f"file:///{number}", metadata={"note": "\x01" * 1000})
         for number in range(100)
     )
-    answer = answers.of_turn(result(*many))
+    answer = answers.of_turn(result(*many), WIDE)
     shown = answer.structured["resources"]
     assert len(json.dumps(shown)) < 140_000
     assert len(beside(answer)) == len(shown) < 100
@@ -149,7 +150,7 @@ def test_what_is_told_of_resources_ends_where_a_message_would_become_too_large()
 
 
 def test_nothing_is_said_of_resources_where_there_are_none():
-    answer = answers.of_turn(result())
+    answer = answers.of_turn(result(), WIDE)
     assert "resources" not in answer.structured
     assert beside(answer) == []
-    assert pushed.told(result()) == []
+    assert pushed.told(result(), WIDE) == []

@@ -5,6 +5,7 @@ import json
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from eai_mcp.server.sessions import MOST_LISTED
 from tests.fakes import Held, said
 from tests.server.learnt import LEARNT, says, told
 
@@ -12,15 +13,15 @@ REPLACE = "replace_history"
 
 
 async def listed(client):
-    """All pages of the list."""
-    pages, cursor = [], None
+    """The sessions of all pages of the list."""
+    found, cursor = [], None
     while True:
         page = await client.list_resources(cursor=cursor)
-        assert len(page.resources) <= 100
-        pages.append([one.name for one in page.resources if str(one.uri).startswith("eai://sessions/")])
+        assert len(page.resources) == 100 or page.next_cursor is None
+        found += [one.name for one in page.resources if str(one.uri).startswith("eai://sessions/")]
         cursor = page.next_cursor
         if cursor is None:
-            return pages
+            return found
 
 
 async def test_each_session_is_a_resource(connected):
@@ -30,14 +31,14 @@ async def test_each_session_is_a_resource(connected):
         await told(client, "talk", content="hi", chat_session="a")
         listed = (await client.list_resources()).resources
         found = [one for one in listed if str(one.uri).startswith("eai://sessions/")]
-        template, _ = (await client.list_resource_templates()).resource_templates
+        row, *_ = (await told(client, "list_sessions"))["sessions"]
     assert [(str(each.uri), each.name, each.mime_type) for each in found] == [
         ("eai://sessions/a", "a", "application/json"),
         ("eai://sessions/default", "default", "application/json"),
         ("eai://sessions/work:b@c+d-e_f.g", "work:b@c+d-e_f.g", "application/json"),
     ]
-    assert found[0].description == "A chat session with 2 messages"
-    assert (template.uri_template, template.mime_type) == ("eai://sessions/{name}", "application/json")
+    assert (found[0].title, found[0].description) == ("Session a", "A chat session with 2 messages")
+    assert found[0].annotations.last_modified == row["updated_at"]
 
 
 async def test_the_list_comes_in_pages(connected):
@@ -45,11 +46,10 @@ async def test_the_list_comes_in_pages(connected):
         names = sorted(["default", *(f"s{number:03}" for number in range(100))])
         for name in names:
             await told(client, "ensure_session", chat_session=name)
-        first, second = await listed(client)
-        assert [*first, *second] == names
+        assert await listed(client) == names
         for name in ("s001", "s050"):
             await told(client, "close_session", chat_session=name)
-        assert await listed(client) == [[name for name in names if name not in ("s001", "s050")]]
+        assert await listed(client) == [name for name in names if name not in ("s001", "s050")]
 
 
 @pytest.mark.parametrize("cursor", ["x", "sessions/" + "x" * 129, "\ud800", "sessions/\ud800"])
@@ -108,10 +108,8 @@ async def test_a_running_turn_is_not_in_it_yet(connected):
         ("eai://sessions/%ff", "invalid_argument", "not allowed"),
         ("eai://sessions/" + "x" * 129, "invalid_argument", "1 to 128 characters"),
         ("eai://sessions/", None, "no resource eai://sessions"),
-        ("eai://sessions", None, "no resource eai://sessions"),
         ("eai://sessions/a/b", None, "no resource eai://sessions/a/b"),
         ("eai://sessions/default?x=1", None, "no resource"),
-        ("eai://models/plain", None, "no resource eai://models/plain"),
         ("file:///etc/passwd", None, "no resource file:///etc/passwd"),
     ],
 )
@@ -122,6 +120,27 @@ async def test_what_there_is_not_is_a_protocol_error(connected, uri, code, messa
         assert (await client.list_resources()).resources
     assert caught.value.code == -32602
     assert caught.value.data.get("code") == code
+
+
+async def test_the_list_of_all_tells_what_list_sessions_does(connected):
+    """Issue 8: sessions and transcripts. DESIGN section 6: all also reachable by a tool."""
+    async with connected(said("1")) as (client, _):
+        await told(client, "talk", content="hi", chat_session="work")
+        (contents,) = (await client.read_resource("eai://sessions")).contents
+        rows = await told(client, "list_sessions")
+    assert (contents.mime_type, json.loads(contents.text)) == ("application/json", rows)
+    assert [row["name"] for row in rows["sessions"]] == ["default", "work"]
+
+
+async def test_the_list_of_all_ends_where_list_sessions_goes_on(connected):
+    async with connected() as (client, _):
+        for number in range(MOST_LISTED):
+            await told(client, "ensure_session", chat_session=f"s{number:03}")
+        (contents,) = (await client.read_resource("eai://sessions")).contents
+        shown = json.loads(contents.text)
+        rest = await told(client, "list_sessions", cursor=shown["next_cursor"])
+    assert len(shown["sessions"]) == MOST_LISTED
+    assert [row["name"] for row in rest["sessions"]] == [f"s{MOST_LISTED - 1:03}"]
 
 
 @pytest.mark.parametrize("text", ["x" * 4_000_000, "\\" * 1_500_000, "\x01" * 600_000, "🙂" * 1_000_000])

@@ -1,6 +1,7 @@
 """How the server stands, as a resource and over HTTP."""
 
 import json
+from dataclasses import replace
 
 import anyio
 import httpx2
@@ -44,10 +45,19 @@ TOLD = {
 async def test_a_resource_shows_the_guards_of_each_model(connected):
     """Issue 6: a resource shows breaker and bucket states."""
     async with connected(standings=[OPEN]) as (client, _):
-        first, *_ = (await client.list_resources()).resources
+        listed = {str(one.uri): one for one in (await client.list_resources()).resources}
         (contents,) = (await client.read_resource("eai://providers")).contents
-    assert (first.uri, first.mime_type) == ("eai://providers", "application/json")
+    assert listed["eai://providers"].mime_type == "application/json"
     assert json.loads(contents.text) == {"models": [TOLD]}
+
+
+async def test_a_model_that_was_deleted_is_not_shown_any_more(connected, tmp_path):
+    """Issue 8: catalog files that change on disk are reloaded."""
+    gone = replace(OPEN, names=("gone",))
+    both = replace(OPEN, names=("gone", "plain"), model="two")
+    async with connected(standings=[OPEN, gone, both]) as (client, _):
+        (contents,) = (await client.read_resource("eai://providers")).contents
+    assert json.loads(contents.text) == {"models": [TOLD, {**TOLD, "model": "two"}]}
 
 
 class Standings:
@@ -126,5 +136,7 @@ async def test_readyz_says_it_in_the_words_of_http(is_ready, headers, code):
 
 async def test_readyz_is_not_there_where_nobody_knows():
     app = build_app(build(), ("127.0.0.1", 8000), Ending(limit_s=None))
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://a") as client:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=app), base_url="http://127.0.0.1:8000"
+    ) as client:
         assert (await client.get("/readyz")).status_code == 404

@@ -3,16 +3,17 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
-from mcp.shared.subscriptions import ResourceUpdated
+from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated
 
 from eai_mcp.calls import ResourcePushed
 from eai_mcp.observe import Fact, Observers
-from eai_mcp.server.subscriptions import MOST_SUBSCRIBERS, MOST_URIS, SETTLED, Notices, Subscriber
 from tests.fakes import said
 from tests.server.calling import call
+from tests.server.learnt import LEARNT
 
 OLDER = pytest.mark.parametrize("era", ["legacy"])
 NEWER = pytest.mark.parametrize("era", ["2026-07-28"])
@@ -21,19 +22,28 @@ pytestmark = pytest.mark.filterwarnings(f"ignore::{MCPDeprecationWarning.__modul
 WORK = "eai://sessions/work"
 
 
-class Mailbox:
-    """The notices that a client got, in order."""
+LISTS = "notifications/resources/list_changed"
 
-    def __init__(self):
-        self.send, self.receive = anyio.create_memory_object_stream[str](100)
+
+class Mailbox:
+    """The notices that a client got, in order: URIs, or the names of those that have none."""
+
+    def __init__(self, *, lists=False):
+        self.send, self.receive = anyio.create_memory_object_stream[str](10_000)
+        self._lists = lists
 
     async def __call__(self, message):
         if isinstance(message, types.ResourceUpdatedNotification):
             self.send.send_nowait(str(message.params.uri))
+        elif self._lists:
+            self.send.send_nowait(message.method)
 
-
-async def nobody(uri):
-    pass
+    async def until(self, wanted):
+        """Wait until something was told; all that came before it."""
+        told: list[str] = []
+        while not told or told[-1] != wanted:
+            told.append(await self.receive.receive())
+        return told
 
 
 async def push(request, emit):
@@ -47,6 +57,7 @@ async def test_on_the_older_protocol_who_subscribed_hears_of_turns_and_pushes(co
     box = Mailbox()
     async with connected(push, said("1"), client={"message_handler": box}) as (client, _):
         with box.send, box.receive:
+            await call(client, "ensure_session", chat_session="work")
             await client.subscribe_resource("file:///out/log")
             await client.subscribe_resource(WORK)
             await call(client, "talk", content="go", chat_session="work")
@@ -61,10 +72,10 @@ async def test_on_the_older_protocol_who_subscribed_hears_of_turns_and_pushes(co
 async def test_on_the_newer_protocol_who_listens_hears_of_turns_and_pushes(connected):
     """Issue 6: resources pushed during a turn arrive as resource-updated notices."""
     async with connected(push) as (client, _):
+        await call(client, "ensure_session", chat_session="work")
         wanted = ["file:///out/log", WORK]
-        async with client.listen(resource_subscriptions=wanted, tools_list_changed=True) as heard:
-            assert heard.honored.resource_subscriptions == wanted
-            assert heard.honored.tools_list_changed is None
+        async with client.listen(resource_subscriptions=wanted) as heard:
+            assert heard.honored.model_dump(exclude_none=True) == {"resource_subscriptions": wanted}
             await call(client, "talk", content="go", chat_session="work")
             events = [await anext(heard), await anext(heard)]
     assert {event.uri for event in events} == set(wanted)
@@ -72,12 +83,92 @@ async def test_on_the_newer_protocol_who_listens_hears_of_turns_and_pushes(conne
 
 
 @pytest.mark.parametrize("era", ["legacy", "auto"])  # which asks what is offered by the newer protocol
-async def test_subscribing_is_offered_and_lists_that_change_are_not(connected):
-    """Issue 6: both eras; nothing is promised that is not there."""
+async def test_what_is_offered_is_what_is_there(connected):
+    """Issue 8: list_changed and resource-updated in both eras. The tools never change."""
     async with connected() as (client, _):
         offered = client.server_capabilities
-    assert offered.resources.model_dump() == {"subscribe": True, "list_changed": False}
+    assert offered.resources.model_dump() == {"subscribe": True, "list_changed": True}
+    assert offered.prompts.list_changed is True
     assert offered.tools.list_changed is False
+
+
+@OLDER
+async def test_on_the_older_protocol_every_connection_hears_of_sessions_that_come_and_go(connected):
+    """Issue 8: list_changed in both eras."""
+    box = Mailbox(lists=True)
+    async with connected(client={"message_handler": box}) as (client, _):
+        with box.send, box.receive:
+            for tool in ("ensure_session", "close_session"):
+                await call(client, tool, chat_session="work")
+                assert await box.receive.receive() == LISTS
+
+
+@NEWER
+async def test_on_the_newer_protocol_who_listens_hears_of_sessions_that_come_and_go(connected):
+    """Issue 8: list_changed in both eras, acknowledged as it is told."""
+    async with connected() as (client, _):
+        asked = {"resources_list_changed": True, "prompts_list_changed": True, "tools_list_changed": True}
+        async with client.listen(**asked) as heard:
+            assert heard.honored.model_dump(exclude_none=True) == {
+                "resources_list_changed": True,
+                "prompts_list_changed": True,
+            }
+            for tool in ("ensure_session", "close_session"):
+                await call(client, tool, chat_session="work")
+                assert await anext(heard) == ResourcesListChanged()
+
+
+@NEWER
+async def test_who_listens_for_nothing_hears_nothing(connected):
+    async with connected() as (client, _), client.listen() as heard:
+        assert heard.honored.model_dump(exclude_none=True) == {}
+        await call(client, "ensure_session", chat_session="work")
+        with anyio.move_on_after(0.2) as waited:
+            await anext(heard)
+    assert waited.cancelled_caught
+
+
+@OLDER
+async def test_a_history_that_was_replaced_is_told(connected):
+    """Issue 8: resource-updated."""
+    box = Mailbox()
+    async with connected(client={"message_handler": box}) as (client, _):
+        with box.send, box.receive:
+            await client.subscribe_resource("eai://sessions")
+            for told in ({"content": LEARNT}, {"content": LEARNT[:1]}, {"revision": 1}):
+                await call(client, "replace_history", chat_session="work", **told)
+                await box.until("eai://sessions")
+            await client.subscribe_resource(WORK)
+            await call(client, "replace_history", chat_session="work", content=LEARNT)
+            await box.until(WORK)
+
+
+@OLDER
+async def test_sessions_that_were_restored_are_told_each(connected, tmp_path):
+    """Issue 8: resource-updated."""
+    box, facts = Mailbox(), list[Fact]()
+    options = {
+        "client": {"message_handler": box},
+        "exports": tmp_path,
+        "observers": Observers([facts.append]),
+    }
+    async with connected(**options) as (client, _):
+        with box.send, box.receive:
+            for name in ("work", "play"):
+                await call(client, "ensure_session", chat_session=name)
+            await call(client, "snapshot", file_path="all")
+            await call(client, "close_session", chat_session="play")
+            await call(client, "ensure_session", chat_session="more")
+            await client.subscribe_resource("eai://sessions/more")
+            facts.clear()
+            await call(client, "restore", file_path="all", mode="replace")
+            assert await box.receive.receive() == "eai://sessions/more"
+    assert [(fact.name, fact.session) for fact in facts] == [
+        ("session.replaced", "default"),
+        ("session.opened", "play"),
+        ("session.replaced", "work"),
+        ("session.closed", "more"),
+    ]
 
 
 @OLDER
@@ -85,11 +176,27 @@ async def test_who_leaves_is_forgotten(connected):
     observers = Observers(())
     async with connected(observers=observers) as (client, _):
         await client.subscribe_resource(WORK)
-        observe: Any = observers.sinks[0]
-        notices = observe.__self__
-        assert len(notices._subscribers) == 1
+        notices: Any = observers.sinks[0]
+        assert len(notices._subscribers) == len(notices._wanting) == 1
     assert not notices._subscribers
+    assert not notices._wanting
     assert not notices._connections
+
+
+@NEWER
+async def test_who_ends_a_subscription_is_forgotten(connected):
+    observers = Observers(())
+    async with connected(observers=observers) as (client, _):
+        async with client.listen(resource_subscriptions=[WORK]):
+            notices: Any = observers.sinks[0]
+            assert len(notices._subscribers) == len(notices._wanting) == 1
+            assert notices.hears("turn.completed")
+        with anyio.fail_after(5):
+            while notices._subscribers:
+                await anyio.lowlevel.checkpoint()
+        assert not notices._wanting
+        assert not notices.hears("turn.completed")
+        assert not notices.hears("session.opened")
 
 
 @OLDER
@@ -107,82 +214,3 @@ async def test_nobody_subscribes_without_end(connected):
     async with connected() as (client, _):
         with pytest.raises(MCPError, match="at most 1000 resources of up to 4096 characters"):
             await client.subscribe_resource("x:" + "y" * 4096)
-    subscriber = Subscriber(nobody)
-    for number in range(MOST_URIS):
-        subscriber.want(f"x:{number}")
-    subscriber.want("x:0")  # is there already
-    with pytest.raises(MCPError, match="at most 1000 resources"):
-        subscriber.want("x:more")
-
-
-@pytest.mark.parametrize("name", SETTLED)
-async def test_each_end_of_a_turn_is_told(name):
-    """Issue 6: resource-updated notices, when a turn of this process settles."""
-    assert await heard(Fact(name, "work")) == [WORK]
-
-
-@pytest.mark.parametrize("name", ["turn.started", "output.delta", "provider.attempt", "session.opened"])
-async def test_other_facts_change_nothing(name):
-    assert await heard(Fact(name, "work"), Fact("turn.completed", "else")) == []
-
-
-async def test_a_circuit_that_changes_changes_how_the_providers_stand():
-    """Issue 6: a resource shows breaker and bucket states."""
-    assert await heard(Fact("circuit.opened")) == ["eai://providers"]
-
-
-async def heard(*facts):
-    """What somebody hears of facts who wants to hear of the session work and the providers."""
-    told: list[str] = []
-
-    async def tell(uri):
-        told.append(uri)
-
-    notices, subscriber = Notices(), Subscriber(tell)
-    for uri in (WORK, "eai://providers"):
-        subscriber.want(uri)
-    notices._join(subscriber)
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(subscriber.run)
-            for fact in facts:
-                notices.observe(fact)
-            await anyio.wait_all_tasks_blocked()
-            subscriber.scope.cancel()
-    return told
-
-
-async def test_a_slow_subscriber_is_told_once_of_what_changed_often_and_delays_nobody():
-    """Issue 6: a slow listener slows only its own turn."""
-    told, reading, go_on = [], anyio.Event(), anyio.Event()
-
-    async def tell(uri):
-        told.append(uri)
-        reading.set()
-        await go_on.wait()
-        if len(told) == 3:
-            slow.scope.cancel()
-
-    notices, slow = Notices(), Subscriber(tell)
-    for name in ("a", "b"):
-        slow.want(f"eai://sessions/{name}")
-    notices._join(slow)
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(slow.run)
-            notices.observe(Fact("turn.completed", "a"))
-            await reading.wait()
-            for _ in range(10_000):
-                notices.observe(Fact("turn.completed", "a"))
-                notices.observe(Fact("turn.completed", "b"))
-            assert len(slow._changed) == 2
-            go_on.set()
-    assert told == ["eai://sessions/a", "eai://sessions/a", "eai://sessions/b"]
-
-
-async def test_clients_do_not_subscribe_without_end():
-    notices = Notices()
-    for _ in range(MOST_SUBSCRIBERS):
-        notices._join(Subscriber(nobody))
-    with pytest.raises(MCPError, match="1000 clients subscribe already"):
-        notices._join(Subscriber(nobody))
