@@ -11,7 +11,7 @@ from typing import get_args
 import eai_mcp
 from eai_mcp import formats, settings
 from eai_mcp.chat.limits import Limits
-from eai_mcp.cli import tooling
+from eai_mcp.cli import tooling, web
 
 MOST_TOKENS = 2**31 - 1
 LONGEST_S = 7 * 86_400
@@ -137,11 +137,14 @@ def _serve(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--exports", type=Path, metavar="DIR", help="where tools read and write files (or EAI_MCP_EXPORTS)"
     )
-    made.add_argument("--transport", default="stdio", choices=["stdio", "sse", "http"])
-    made.add_argument("--host", default="127.0.0.1", help="address for sse and http (default %(default)s)")
     made.add_argument(
-        "--port", type=int, default=8000, help="port for sse and http; 0 picks one (default %(default)s)"
+        "--tools",
+        dest="published",
+        type=settings.words,
+        metavar="core|all|NAMES",
+        help="the MCP tools that clients see, with commas (or EAI_MCP_PUBLISHED; default all)",
     )
+    made.add_argument("--transport", default="stdio", choices=["stdio", "sse", "http"])
     made.add_argument(
         "--model", dest="default_model", metavar="NAME", help="the default model (or EAI_MCP_MODEL)"
     )
@@ -154,6 +157,25 @@ def _serve(made: argparse.ArgumentParser) -> None:
         choices=["detach", "interrupt"],
         help="what becomes of a turn whose caller cancels or leaves (default %(default)s)",
     )
+    made.add_argument(
+        "--elicit",
+        action="store_true",
+        help="put a turn's question to the person at the client (or EAI_MCP_ELICIT=1)",
+    )
+    made.add_argument(
+        "--elicit-limit",
+        type=seconds,
+        default=settings.ELICIT_LIMIT_S,
+        metavar="SECONDS",
+        help="how long they have to answer (default %(default)g)",
+    )
+    _limits(made)
+    _working(made)
+    _observing(made)
+    web.add(made)
+
+
+def _limits(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--orphan-limit",
         type=seconds,
@@ -174,20 +196,6 @@ def _serve(made: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long a question can be answered (default: at any time)",
     )
-    made.add_argument(
-        "--elicit",
-        action="store_true",
-        help="put a turn's question to the person at the client (or EAI_MCP_ELICIT=1)",
-    )
-    made.add_argument(
-        "--elicit-limit",
-        type=seconds,
-        default=settings.ELICIT_LIMIT_S,
-        metavar="SECONDS",
-        help="how long they have to answer (default %(default)g)",
-    )
-    _working(made)
-    _observing(made)
     made.add_argument("--session-turns", type=tokens, metavar="N", help="turns that a session may take")
     made.add_argument("--session-tokens", type=tokens, metavar="N", help="tokens that a session may use")
     made.add_argument("--session-usd", type=dollars, metavar="USD", help="what a session may cost")
@@ -206,12 +214,6 @@ def _working(made: argparse.ArgumentParser) -> None:
         "--approve-by-talk",
         action="store_true",
         help="take `approve` in talk, with the question's turn_id, for a person's word",
-    )
-    made.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help="who calls over HTTP must say the token that stands in it; --terminal needs one there",
     )
 
 

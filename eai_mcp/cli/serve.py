@@ -6,15 +6,19 @@ import logging
 import os
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio
 
 from eai_mcp import app
-from eai_mcp.cli import logs, parser, screen
+from eai_mcp.cli import logs, parser, screen, web
 from eai_mcp.errors import ConfigError, EaiError
 from eai_mcp.server import face, status, stdio
 from eai_mcp.settings import DEFAULT_MODEL, Settings
 from eai_mcp.store import database
+
+if TYPE_CHECKING:
+    from eai_mcp.server.admitted import Gate
 
 LONGEST_WAIT_S = 86_400
 
@@ -39,10 +43,15 @@ def serve(options: argparse.Namespace) -> int:
         session_turns=options.session_turns,
         session_tokens=options.session_tokens,
         session_usd=options.session_usd,
+        principal_rate=options.principal_rate,
+        principal_burst=options.principal_burst,
+        principal_turns=options.principal_turns,
+        principal_sessions=options.principal_sessions,
     )
     settings = replace(
         settings,
         limits=limits,
+        published=settings.published if options.published is None else options.published,
         on_disconnect=options.on_disconnect,
         elicit=settings.elicit or options.elicit,
         elicit_limit_s=options.elicit_limit,
@@ -50,18 +59,11 @@ def serve(options: argparse.Namespace) -> int:
         otel=settings.otel or options.otel,
         observers=(*settings.observers, *options.observers),
     )
-    if options.transport != "stdio" and settings.terminal and options.token_file is None:
-        raise ConfigError(
-            "--terminal over HTTP needs --token-file, also on loopback: else any program of this machine, and"
-            " whatever a browser runs, could use it",
-            field="token_file",
-        )
-    if options.transport == "stdio" and options.token_file is not None:
-        raise ConfigError("--token-file says nothing on stdio; leave it out", field="token_file")
+    web.check(options, has_terminal=settings.terminal is not None)
     if options.transport == "stdio":
         anyio.run(_serve_stdio, settings)
     else:
-        anyio.run(_serve_http, options, settings)
+        anyio.run(_serve_http, options, settings, web.gate(options))
     return 0
 
 
@@ -73,8 +75,8 @@ async def _serve_stdio(settings: Settings) -> None:
         await stdio.serve_stdio(face.build(opened))
 
 
-async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
-    from eai_mcp.server import http, token  # starlette's and uvicorn's parts, which stdio does without
+async def _serve_http(options: argparse.Namespace, settings: Settings, gate: "Gate | None") -> None:
+    from eai_mcp.server import http  # starlette's and uvicorn's parts, which stdio does without
 
     async with app.opened(settings) as opened:
         _warn(opened)
@@ -83,8 +85,13 @@ async def _serve_http(options: argparse.Namespace, settings: Settings) -> None:
             host=options.host,
             port=options.port,
             sse=options.transport == "sse",
+            path=options.path or http.PATH,
+            max_body=options.max_body or http.MAX_BODY,
+            stateful=options.stateful,
             ready=functools.partial(status.readiness, opened),
-            token=None if options.token_file is None else token.Token(options.token_file),
+            gate=gate,
+            hosts=options.allow_host,
+            origins=options.allow_origin,
             announce=lambda url: logs.tell(f"eai-mcp serves {url}"),
         )
 

@@ -21,7 +21,7 @@ class Readable:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, then hand it on as it came."""
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["method"] != "POST" or _announced(scope) > self._limit:
             await self._app(scope, receive, send)
             return
         came: deque[Message] = deque()
@@ -29,9 +29,11 @@ class Readable:
         while not is_whole and len(body) <= self._limit:
             message = await receive()
             came.append(message)
+            if message["type"] == "http.disconnect":
+                return  # nobody is there to be told anything
             body += message.get("body", b"")
             is_whole = not message.get("more_body", False)
-        refusal = frames.read(bytes(body)) if is_whole and came[-1]["type"] == "http.request" else None
+        refusal = frames.read(bytes(body)) if is_whole else None
         if isinstance(refusal, frames.Refusal) and refusal.answer is not None and _is_json(scope):
             told = refusal.answer.model_dump_json(by_alias=True)
             await Response(told, 400, media_type="application/json")(scope, receive, send)
@@ -41,6 +43,12 @@ class Readable:
             return came.popleft() if came else await receive()
 
         await self._app(scope, again, send)
+
+
+def _announced(scope: Scope) -> int:
+    """The bytes that a request says to have, 0 if it does not say."""
+    sizes = [value for name, value in scope["headers"] if name == b"content-length"]
+    return max((int(size) for size in sizes if size.isdigit()), default=0)
 
 
 def _is_json(scope: Scope) -> bool:

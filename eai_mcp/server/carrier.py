@@ -10,13 +10,13 @@ from contextlib import contextmanager
 import anyio
 import uvicorn
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from eai_mcp.server.replies import Reply
 from eai_mcp.server.shutdown import Ending
 
 KEEP_ALIVE_S = 75
 GRACE_S = 0.3
-PARTING_S = 0.2
 
 
 async def serve_app(
@@ -35,6 +35,7 @@ async def serve_app(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http="h11",  # where httptools is installed it would be taken, which leaves white space behind a value
         ws="none",
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE_S,
@@ -62,7 +63,7 @@ class Interruptible:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = _Reply(send)
+        reply = Reply(send)
         with anyio.CancelScope() as request:
             if self._ending.asked.is_set():
                 request.cancel()
@@ -72,31 +73,12 @@ class Interruptible:
             finally:
                 self._open.discard(request)
         if request.cancelled_caught:
-            await reply.part(scope, receive)
+            await reply.part(scope, receive, Response("The server is ending.", 503))
 
     def interrupt(self) -> None:
         """End all that is open."""
         for request in self._open:
             request.cancel()
-
-
-class _Reply:
-    """Passes a response on, and can finish it wherever it stands."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._begun = False
-
-    async def __call__(self, message: Message) -> None:
-        self._begun = True
-        await self._send(message)
-
-    async def part(self, scope: Scope, receive: Receive) -> None:
-        with anyio.move_on_after(PARTING_S):  # a client that reads nothing would hold us
-            if self._begun:
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-            else:
-                await Response("The server is ending.", 503)(scope, receive, self._send)
 
 
 class _Carrier(uvicorn.Server):

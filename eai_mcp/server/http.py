@@ -1,40 +1,49 @@
-"""MCP over HTTP, on loopback: streamable HTTP at one path and, if asked for, the deprecated SSE beside it.
+"""MCP over HTTP: streamable HTTP at one path and, if asked for, the deprecated SSE beside it.
 
 Nothing hangs on a connection. On the newer protocol each request stands alone; on the older one it does too
 unless `stateful` is chosen, and then what needs a way back to the client is said not to exist: subscriptions,
 notices of changed lists. SSE has such a way, so there everything is as on stdio.
+
+A request comes in through  Interruptible → Guard → Admitted → Readable → the SDK's app  so that those who are
+not let in cost next to nothing: of a stranger's request only the head is read.
 """
 
 import copy
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import METHOD_NOT_FOUND
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from eai_mcp.server import shutdown
+from eai_mcp.errors import ConfigError
+from eai_mcp.server import guard, shutdown
 from eai_mcp.server.address import authority, listening
+from eai_mcp.server.admitted import Admitted, Gate
 from eai_mcp.server.bodies import Readable
 from eai_mcp.server.carrier import Interruptible, serve_app
 from eai_mcp.server.probe import Probing
 from eai_mcp.server.shutdown import Ending
-from eai_mcp.server.token import Guarded, Token
 
 MAX_BODY = 32 * 1024 * 1024
-NAMES = ("127.0.0.1", "localhost", "[::1]")
+PATH = "/mcp"
+TAKEN = ("/healthz", "/readyz", "/sse", "/messages")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
 Ready: TypeAlias = Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]]
 """Whether the server can work, and what is told of it."""
 NO_WAY_BACK = ("listChanged", "subscribe")
 SUBSCRIBING = ("resources/subscribe", "resources/unsubscribe")
+# Ours stands in front of every path, and knows more names.
+UNGUARDED = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 
 
 async def serve_http(
@@ -43,11 +52,13 @@ async def serve_http(
     host: str = "127.0.0.1",
     port: int = 0,
     sse: bool = False,
-    path: str = "/mcp",
+    path: str = PATH,
     max_body: int = MAX_BODY,
     stateful: bool = False,
     ready: Ready | None = None,
-    token: Token | None = None,
+    gate: Gate | None = None,
+    hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
     announce: Callable[[str], None],
     log_level: str = "warning",
     closing_s: float = shutdown.LIMIT_S,
@@ -56,12 +67,13 @@ async def serve_http(
 
     Port 0 is any free one. `announce` is told the URL of streamable HTTP once it answers; with `sse` the
     deprecated transport stands beside it at /sse. A body of more than `max_body` bytes is refused. /readyz
-    tells what `ready` does. With a `token`, only those who say it are served. Needs the asyncio backend.
+    tells what `ready` does. With a `gate`, only those whom it knows are served. `hosts` are other names of
+    ours, `origins` those of pages whose scripts may ask. Needs the asyncio backend.
 
     Raises:
-        ConfigError: The host is not loopback, or the port cannot be had.
+        ConfigError: The host needs a gate, the port cannot be had, or another of these cannot work.
     """
-    with listening(host, port) as listener:
+    with listening(host, port, is_guarded=gate is not None) as listener:
         ending = Ending(limit_s=closing_s)
         app = build_app(
             server,
@@ -72,7 +84,9 @@ async def serve_http(
             max_body=max_body,
             stateful=stateful,
             ready=ready,
-            token=token,
+            gate=gate,
+            hosts=hosts,
+            origins=origins,
         )
         try:
             async with anyio.create_task_group() as tasks:
@@ -90,46 +104,60 @@ def build_app(
     ending: Ending,
     *,
     sse: bool = False,
-    path: str = "/mcp",
+    path: str = PATH,
     max_body: int = MAX_BODY,
     stateful: bool = False,
     ready: Ready | None = None,
-    token: Token | None = None,
+    gate: Gate | None = None,
+    hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
 ) -> Interruptible:
     """Everything that is served at a socket's address; Host and Origin have to name it."""
-    guard = _guard(address)
+    check_path(path)
+    ours = guard.names(address, hosts=hosts, origins=origins)
     app = _adapted(server, stateful=stateful).streamable_http_app(
         streamable_http_path=path,
         stateless_http=not stateful,
         max_request_body_size=max_body,
-        transport_security=guard,
+        transport_security=UNGUARDED,
     )
     app.router.routes.append(Route("/healthz", _healthz))
     if ready is not None:
-        app.router.routes.append(Route("/readyz", _Readyz(ready, guard), methods=["GET"]))
+        app.router.routes.append(Route("/readyz", _readyz(ready), methods=["GET"]))
     if sse:
-        transport = SseServerTransport("/messages/", guard, max_body)
-        app.router.routes.append(Route("/sse", _SseStream(server, transport, guard), methods=["GET"]))
+        transport = SseServerTransport("/messages/", UNGUARDED, max_body)
+        app.router.routes.append(Route("/sse", _SseStream(server, transport), methods=["GET"]))
         app.router.routes.append(Mount("/messages/", transport.handle_post_message))
-    readable = Readable(app, max_body)
-    return Interruptible(readable if token is None else Guarded(readable, token), ending)
+    inner: ASGIApp = Readable(app, max_body)
+    if gate is not None:
+        inner = Admitted(inner, gate, path)
+    return Interruptible(guard.Guard(inner, ours), ending)
+
+
+def check_path(path: str) -> None:
+    """See that streamable HTTP can be served there.
+
+    Raises:
+        ConfigError: It is no path, or something else is there.
+    """
+    first = "/" + path.split("/")[1] if path.startswith("/") else path
+    if not _PATH.fullmatch(path) or first in (*TAKEN, "/.well-known", "/.", "/.."):
+        taken = ", ".join(TAKEN)
+        raise ConfigError(
+            f"--path takes a path like /mcp, of letters, digits and . _ ~ - between slashes, which does not"
+            f" begin as one of {taken}; not {path!r}",
+            field="path",
+        )
 
 
 class _SseStream:
     """The GET of the deprecated transport: a connection like stdio, as long as the stream is open."""
 
-    def __init__(
-        self, server: Server[Any], transport: SseServerTransport, guard: TransportSecuritySettings
-    ) -> None:
+    def __init__(self, server: Server[Any], transport: SseServerTransport) -> None:
         self._server = server
         self._transport = transport
-        self._guard = TransportSecurityMiddleware(guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = await self._guard.validate_request(Request(scope, receive))
-        if refusal is not None:
-            await refusal(scope, receive, send)
-            return
         async with self._transport.connect_sse(scope, receive, send) as (incoming, outgoing):
             options = self._server.create_initialization_options()
             await self._server.run(Probing(incoming, outgoing, self._server), outgoing, options)
@@ -161,27 +189,11 @@ async def _healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-class _Readyz:
-    """Tells whether the server can work. It names models, so it looks at Host and Origin too."""
+def _readyz(ready: Ready) -> Callable[[Request], Awaitable[Response]]:
+    """Tells whether the server can work."""
 
-    def __init__(self, ready: Ready, guard: TransportSecuritySettings) -> None:
-        self._ready = ready
-        self._guard = TransportSecurityMiddleware(guard)
+    async def answer(request: Request) -> Response:
+        is_ready, told = await ready()
+        return JSONResponse(told, 200 if is_ready else 503)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await self._guard.validate_request(Request(scope, receive))
-        if answer is None:
-            is_ready, told = await self._ready()
-            answer = JSONResponse(told, 200 if is_ready else 503)
-        await answer(scope, receive, send)
-
-
-def _guard(address: tuple[Any, ...]) -> TransportSecuritySettings:
-    port = address[1]
-    hosts = [f"{name}:{port}" for name in NAMES]
-    hosts.append(authority(address))
-    if port == 80:
-        hosts += NAMES
-    return TransportSecuritySettings(
-        allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts]
-    )
+    return answer

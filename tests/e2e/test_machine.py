@@ -269,7 +269,7 @@ async def test_over_http_terminals_need_a_token(house, work, tmp_path, transport
     assert refused.returncode != 0
     assert b"needs --token-file" in refused.stderr
     file = tmp_path / "token"
-    file.write_text(TOKEN, encoding="utf-8")
+    file.write_text(f"ann={TOKEN}\n", encoding="utf-8")
     file.chmod(0o600)
     body = {
         "jsonrpc": "2.0",

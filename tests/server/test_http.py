@@ -135,7 +135,7 @@ async def test_only_names_of_this_machine_with_the_port_are_answered(address, ho
         assert reply.status_code == status
 
 
-@pytest.mark.parametrize("origin", ["http://localhost:9000", "https://localhost:8000", "null"])
+@pytest.mark.parametrize("origin", ["http://localhost:9000", "ftp://localhost:8000", "null", ""])
 async def test_a_page_of_another_origin_is_turned_away(origin):
     async with connected() as client:
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
@@ -191,12 +191,40 @@ async def test_a_stream_that_was_begun_is_finished():
             assert (await client.get("/")).text == "begun"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "example.com", "", "::"])
-def test_other_hosts_than_loopback_are_refused(host):
-    refused = pytest.raises(ConfigError, match="needs authentication, which is not available yet")
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "[::]", "fe80::1"])
+def test_other_addresses_than_loopback_are_refused_where_nobody_says_who_calls(host):
+    """Issue 8: "other addresses need `--token-file` … or OAuth …, else it refuses to start"."""
+    refused = pytest.raises(ConfigError, match="needs --token-file FILE, or --issuer URL with --audience")
     with refused as caught, listening(host, 0):
         pass
     assert caught.value.details == {"host": host}
+
+
+@pytest.mark.parametrize("host", ["example.com", "", "localhost.", "1.2.3", "127.0.0.1:80"])
+def test_a_host_that_is_no_address_is_refused(host):
+    with pytest.raises(ConfigError, match="is no address"), listening(host, 0, is_guarded=True):
+        pass
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::1]", "localhost"])
+def test_every_address_of_the_machine_can_be_had_where_callers_say_who_they_are(host):
+    with listening(host, 0, is_guarded=True) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+@pytest.mark.parametrize(
+    "path", ["mcp", "/", "/mcp/", "/a b", "/{x}", "/sse", "/messages/x", "/healthz", "/.well-known/x", ""]
+)
+def test_a_path_that_is_none_or_is_taken_is_refused(path):
+    with pytest.raises(ConfigError, match="--path takes a path like /mcp"):
+        build_app(build(), ("127.0.0.1", 8000), Ending(limit_s=None), path=path)
+
+
+async def test_the_path_can_be_chosen():
+    async with connected(path="/api/mcp") as client:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        assert (await client.post("/api/mcp", json=body, headers=BOTH)).status_code == 200
+        assert (await client.post("/mcp", json=body, headers=BOTH)).status_code == 404
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
