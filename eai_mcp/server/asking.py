@@ -15,7 +15,6 @@ import anyio
 import mcp_types as types
 import pydantic
 from mcp.server.context import ServerRequestContext
-from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -27,15 +26,14 @@ from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Answers, Talk, TurnResult
 from eai_mcp.errors import InvalidArgument
 from eai_mcp.messages import Usage
-from eai_mcp.server.principal import space_of
+from eai_mcp.server import forms
+from eai_mcp.server.forms import FIELD
 
-FIELD = "answer"
 MOST_ROUNDS = 10
 """Questions in one call of a tool. Clients of the newer protocol give up after as many."""
 LONGEST_QUESTION = 16 * 1024
 TOO_LONG = "the question is too long for a form, and nobody may answer what they cannot see whole"
-KEPT_S = 3600.0
-"""How long behind the limit an answer is still known for what it is, so that it can be told to be late."""
+TASKS = "io.modelcontextprotocol/tasks"
 
 Follow: TypeAlias = Callable[[Followed], Awaitable[TurnResult]]
 Settled: TypeAlias = TurnResult | types.InputRequiredResult
@@ -66,6 +64,12 @@ class Person:
             return False
         return self.is_modern or self.session.can_send_request
 
+    @property
+    def takes_tasks(self) -> bool:
+        """Whether the client declared with this very request that it asks again for what takes long."""
+        offered = self.session.client_capabilities and self.session.client_capabilities.extensions
+        return self.is_modern and TASKS in (offered or {})
+
     async def asked(self, form: types.ElicitRequestFormParams) -> types.ElicitResult | None:
         """What they do with a form; None where the client makes nothing of it."""
         try:
@@ -84,13 +88,6 @@ def person(context: ServerRequestContext[Any, Any], params: types.CallToolReques
         )
     answer = said if isinstance(said, types.ElicitResult) else None
     return Person(context.session, context.request_id, params.request_state, answer)
-
-
-def boundary(limit_s: float) -> RequestStateBoundary:
-    """What seals the state of a question for its way through the client; the key is this process's own."""
-    security = RequestStateSecurity.ephemeral(ttl=limit_s + KEPT_S)
-    security.bind_principal = space_of
-    return RequestStateBoundary(security, default_audience="eai-mcp")
 
 
 class Asking:
@@ -116,7 +113,7 @@ class Asking:
             if result.status != "awaiting_input" or not self._is_allowed or not someone.fills_forms:
                 return result
             if len(result.reply) > LONGEST_QUESTION:
-                return _open(result, TOO_LONG)
+                return left_open(result, TOO_LONG)
             if someone.is_modern:
                 return self._required(result, number)
             limit_s = min(self._limit_s, until - anyio.current_time())
@@ -124,15 +121,15 @@ class Asking:
                 return result
             said, late = None, True
             with anyio.move_on_after(limit_s):
-                said, late = await someone.asked(_form(result)), False
+                said, late = await someone.asked(question(result)), False
             if late:
                 why_not = f"the person at the client did not answer within {limit_s:g} s"
                 return await self._left_open(space, result, why_not)
-            answer = _answer(said)
+            answer = forms.words(said)
             if answer is None:
-                return await self._left_open(space, result, _why_not(said))
+                return await self._left_open(space, result, forms.why_not(said))
             asked, spent = Answers(turn_id=result.turn_id, asked_in=result.asked_in), result.usage
-            result = _behind(spent, await self._answered(space, result.session, asked, answer, follow))
+            result = behind(spent, await self._answered(space, result.session, asked, answer, follow))
         return result
 
     async def resumed(self, space: str, someone: Person, follow: Follow, *, until: float) -> Settled:
@@ -146,10 +143,10 @@ class Asking:
         session, turn_id, number = str(state["session"]), str(state["turn_id"]), int(state["number"])
         asked = Answers(turn_id=turn_id, asked_in=state["asked_in"])
         addressed.check(session, (await self._registry.session(space, session)).question, asked)
-        late, answer = time.time() > float(state["until"]), _answer(someone.said)
+        late, answer = time.time() > float(state["until"]), forms.words(someone.said)
         if answer is not None and not late:
             spent = Usage(**state["spent"]) if state["spent"] else None
-            result = _behind(spent, await self._answered(space, session, asked, answer, follow))
+            result = behind(spent, await self._answered(space, session, asked, answer, follow))
             return await self.settled(space, result, someone, follow, until=until, first=number + 1)
         result = await self._registry.reply(await self._registry.find(space, session, turn_id), 0)
         if late:
@@ -157,7 +154,7 @@ class Asking:
             return await self._left_open(space, result, why)
         if someone.said is None:
             return self._required(result, number)
-        return await self._left_open(space, result, _why_not(someone.said))
+        return await self._left_open(space, result, forms.why_not(someone.said))
 
     async def _answered(
         self, space: str, session: str, asked: Answers, answer: str, follow: Follow
@@ -170,7 +167,7 @@ class Asking:
         row = await self._registry.session(space, result.session)
         asked = Answers(turn_id=result.turn_id, asked_in=result.asked_in)
         if row.running is None and addressed.is_open(row.question, asked):
-            return _open(result, why)
+            return left_open(result, why)
         return await self._registry.reply(await self._registry.find(space, result.session, result.turn_id), 0)
 
     def _required(self, result: TurnResult, number: int) -> types.InputRequiredResult:
@@ -182,7 +179,7 @@ class Asking:
             "number": number,
             "until": time.time() + self._limit_s,
         }
-        request = types.ElicitRequest(params=_form(result))
+        request = types.ElicitRequest(params=question(result))
         return types.InputRequiredResult(input_requests={FIELD: request}, request_state=json.dumps(state))
 
     def _state(self, someone: Person) -> dict[str, Any]:
@@ -196,37 +193,16 @@ class Asking:
         return state
 
 
-def _form(result: TurnResult) -> types.ElicitRequestFormParams:
-    told = {"type": "string", "title": "Answer", "description": f"for the chat session {result.session!r}"}
-    return types.ElicitRequestFormParams(
-        message=result.reply,
-        requested_schema={"type": "object", "properties": {FIELD: told}, "required": [FIELD]},
-    )
+def question(result: TurnResult) -> types.ElicitRequestFormParams:
+    """The form for a turn's question."""
+    return forms.form(result.reply, label="Answer", hint=f"for the chat session {result.session!r}")
 
 
-def _answer(said: types.ElicitResult | None) -> str | None:
-    """The person's words, None if there are none."""
-    if said is None or said.action != "accept":
-        return None
-    words = (said.content or {}).get(FIELD)
-    is_said = isinstance(words, str | int | float) and not isinstance(words, bool)
-    return str(words) if is_said and str(words).strip() else None
-
-
-def _why_not(said: types.ElicitResult | None) -> str:
-    if said is None:
-        return "the client could not ask the person"
-    return {
-        "accept": "the person at the client answered nothing",
-        "decline": "the person at the client declined to answer",
-        "cancel": "the person at the client dismissed the question",
-    }[said.action]
-
-
-def _behind(spent: Usage | None, result: TurnResult) -> TurnResult:
+def behind(spent: Usage | None, result: TurnResult) -> TurnResult:
     """The result with what the same call had spent before its question too."""
     return result if spent is None else replace(result, usage=spent + (result.usage or Usage()))
 
 
-def _open(result: TurnResult, why: str) -> TurnResult:
+def left_open(result: TurnResult, why: str) -> TurnResult:
+    """The result of a turn whose question nobody answered."""
     return replace(result, warnings=(*result.warnings, f"{why}; the question is still open"))

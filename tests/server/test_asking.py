@@ -9,40 +9,13 @@ from mcp.shared.exceptions import MCPError
 
 from eai_mcp import settings
 from eai_mcp.calls import TextDelta
-from eai_mcp.messages import Message, ToolUseBlock
 from tests.fakes import Held, said
 from tests.server.calling import call, refused
+from tests.server.sitting import Sitting, asks, at
 
 MODERN = "2026-07-28"
 OLDER = pytest.mark.parametrize("era", ["legacy"])
 NEWER = pytest.mark.parametrize("era", [MODERN])
-
-
-def asks(text):
-    """A reply that asks the person something."""
-    use = ToolUseBlock("q1", "ask_user", {"question": text})
-    return said("", message=Message("assistant", (use,)), stop="tools")
-
-
-class Sitting:
-    """A person who says what a test tells them to, and remembers what they were asked."""
-
-    def __init__(self, *answers):
-        self.answers, self.asked = list(answers), []
-
-    async def __call__(self, context, params):
-        self.asked.append(params)
-        answer = self.answers.pop(0)
-        if isinstance(answer, types.ElicitResult | types.ErrorData):
-            return answer
-        if isinstance(answer, str):
-            return types.ElicitResult(action="accept", content={"answer": answer})
-        return await answer()
-
-
-def at(person, **more):
-    """The options of a connection where a person sits at the client."""
-    return {"client": {"elicitation_callback": person}, "elicit": True, **more}
 
 
 async def test_the_persons_answer_goes_to_the_paused_turn_and_the_call_returns_its_reply(connected):
