@@ -30,6 +30,7 @@ TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 class Settings:
     """Every choice, with the environment variable that makes it where there is one.
 
+    `published` are the MCP tools that clients see, `core` and `all` among them (EAI_MCP_PUBLISHED).
     `store` is the file with the sessions, None to forget them (EAI_MCP_STORE: a path, or `memory:`).
     `exports` is the folder in which tools write and read files (EAI_MCP_EXPORTS).
     `model` answers where nothing else is named (EAI_MCP_MODEL). `models`, `prompts` and `cards` are folders
@@ -51,6 +52,7 @@ class Settings:
     EAI_MCP_KEYS names.
     """
 
+    published: tuple[str, ...] = ("all",)
     store: Path | None = field(default_factory=lambda: _data_folder() / STORE)
     exports: Path = field(default_factory=lambda: _data_folder() / EXPORTS)
     model: str = DEFAULT_MODEL
@@ -102,6 +104,7 @@ def from_environ(environ: Mapping[str, str], *, keys: Path | None = None) -> Set
     store = environ.get("EAI_MCP_STORE")
     return Settings(
         environ=environ,
+        published=listed(environ, "EAI_MCP_PUBLISHED") or settings.published,
         store=store_named("EAI_MCP_STORE", store) if store else settings.store,
         offline=settings.offline,
         elicit=elicit,
@@ -172,7 +175,12 @@ def reliability_in(file: Path) -> Reliability:
 
 def listed(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     """The words of a variable that has some, with commas between them."""
-    return tuple(filter(None, map(str.strip, environ.get(name, "").split(","))))
+    return words(environ.get(name, ""))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words that have commas between them."""
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def terminal_folder() -> Path:

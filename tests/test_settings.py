@@ -28,6 +28,15 @@ def test_the_environment_makes_choices(tmp_path):
     assert made.config == Path("~/mine").expanduser()
 
 
+def test_the_tools_that_are_published_are_named_with_commas():
+    """Issue 8: `--tools core|all|a,b,c`."""
+    assert settings.from_environ({}).published == ("all",)
+    assert settings.from_environ({"EAI_MCP_PUBLISHED": "core, get_history"}).published == (
+        "core",
+        "get_history",
+    )
+
+
 def test_a_switch_that_is_neither_on_nor_off_is_refused():
     with pytest.raises(ConfigError, match="EAI_MCP_OFFLINE must be 1 or 0, not 'maybe'"):
         settings.from_environ({"EAI_MCP_OFFLINE": "maybe"})

@@ -144,7 +144,7 @@ def _check_unused(options: argparse.Namespace) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    names = tuple(filter(None, map(str.strip, text.split(","))))
+    names = settings.words(text)
     return () if names == ("none",) else names
 
 

@@ -32,10 +32,15 @@ def transcript(head: Head, lines: Iterable[tuple[Line, Message]], tally: Tally) 
         yield wire.mended(f"\n- {name}: {shown}").encode()
     for line, message in lines:
         tally.add()
-        blocks = "\n\n".join(filter(None, map(_shown, message.content)))
-        cut = "\n\n*(cut off here)*" if message.partial else ""
-        yield wire.mended(f"\n\n## {_NAMES[message.role]}{_when(line.at)}\n\n{blocks}{cut}").encode()
+        yield f"\n\n{section(line.at, message)}".encode()
     yield b"\n"
+
+
+def section(at: float, message: Message) -> str:
+    """A message, which was said `at` seconds since 1970 (0: nobody knows when)."""
+    blocks = "\n\n".join(filter(None, map(_shown, message.content)))
+    cut = "\n\n*(cut off here)*" if message.partial else ""
+    return wire.mended(f"## {_NAMES[message.role]}{_when(at)}\n\n{blocks}{cut}")
 
 
 def _when(at: float) -> str:

@@ -13,25 +13,23 @@ from eai_mcp.messages import Usage
 from eai_mcp.server import pushed
 from eai_mcp.server.registry import Answer
 from eai_mcp.server.results import MessageResult, SessionResult, TurnAnswer, UsageResult
+from eai_mcp.server.room import Room
 from eai_mcp.store import Entry, Question, SessionRow
 
-# A reply travels twice in one message, and clients refuse a message above 10 MiB.
-LONGEST_REPLY_BYTES = 3 * 1024 * 1024
-LONGEST_PAGE_BYTES = 1024 * 1024
 LONGEST_QUESTION_BYTES = 4096
 
 
-def is_cut(result: TurnResult) -> bool:
+def is_cut(result: TurnResult, room: Room) -> bool:
     """Whether a reply is too long for one answer."""
-    return _fitted(result.reply, LONGEST_REPLY_BYTES)[1]
+    return fitted(result.reply, room.reply)[1]
 
 
-def of_turn(result: TurnResult, *, after: int | None = None) -> Answer:
+def of_turn(result: TurnResult, room: Room, *, after: int | None = None) -> Answer:
     """The reply as the first text, the handle behind it.
 
     A reply that is cut says how to read on, if it is known that its message stands behind position `after`.
     """
-    reply, cut = _fitted(result.reply, LONGEST_REPLY_BYTES)
+    reply, cut = fitted(result.reply, room.reply)
     warnings = list(result.warnings)
     if cut:
         warnings.append(_cut_at(len(reply), result, after))
@@ -45,14 +43,14 @@ def of_turn(result: TurnResult, *, after: int | None = None) -> Answer:
         "warnings": warnings,
     }
     told.update(_known(result))
-    shown = pushed.told(result)
+    shown = pushed.told(result, room)
     if shown:
         told["resources"] = shown
     if len(shown) < len(result.resources):
         warnings.append(_not_shown(result, len(shown)))
     handle = {name: value for name, value in told.items() if name != "reply" and value}
     texts = [reply, compact(handle)] if reply else [compact(handle)]
-    return Answer(told, [*texts, *pushed.blocks(result, shown)])
+    return Answer(told, [*texts, *pushed.blocks(result, shown, room)])
 
 
 def usage(spent: Usage) -> UsageResult:
@@ -81,27 +79,27 @@ def session(row: SessionRow, model: str) -> SessionResult:
 
 def question(waiting: Question) -> str:
     """What a session waits to be told, in short if it is long."""
-    return _fitted(waiting.text, LONGEST_QUESTION_BYTES)[0]
+    return fitted(waiting.text, LONGEST_QUESTION_BYTES)[0]
 
 
-def page(entries: Sequence[Entry], offset: int) -> list[MessageResult]:
+def page(entries: Sequence[Entry], offset: int, room: Room) -> list[MessageResult]:
     """As many messages as fit on a page; `offset` characters of the first one's text are skipped.
 
     A first message that does not fit is cut, and says how to read on. A message that is read in pieces shows
     its text in one block, as in the reply: so the pieces are the text.
     """
     told: list[MessageResult] = []
-    room = LONGEST_PAGE_BYTES
+    left = room.page
     for entry in entries:
         message = _message(entry)
         if offset and not told:
             _skip(message, entry.message.text[offset:])
         size = len(json.dumps(message).encode())
-        if size > room and told:
+        if size > left and told:
             break
-        if size > room:
-            _cut(message, entry.message.text[offset:], offset)
-        room -= size
+        if size > left:
+            _cut(message, entry.message.text[offset:], offset, room.page)
+        left -= size
         told.append(message)
     return told
 
@@ -119,6 +117,17 @@ def compact(value: Mapping[str, Any]) -> str:
 def whole(structured: Mapping[str, Any]) -> Answer:
     """An answer whose text is its JSON."""
     return Answer(structured, [compact(structured)])
+
+
+def fitted(text: str, limit: int) -> tuple[str, bool]:
+    """The longest start of `text` that JSON writes in `limit` bytes, and whether something was cut off."""
+    if len(text) * 6 <= limit or len(json.dumps(text)) <= limit:
+        return text, False
+    low, high = 0, min(len(text), limit)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(json.dumps(text[:middle])) <= limit else (low, middle - 1)
+    return text[:low], True
 
 
 def _known(result: TurnResult) -> TurnAnswer:
@@ -185,9 +194,9 @@ def _skip(message: MessageResult, text: str) -> None:
     message["content"] = shown
 
 
-def _cut(message: MessageResult, text: str, offset: int) -> None:
+def _cut(message: MessageResult, text: str, offset: int, most: int) -> None:
     """Show as much of the text behind `offset` as fits; of the other blocks only the types are named."""
-    fitting, is_cut = _fitted(text, LONGEST_PAGE_BYTES - 4096)
+    fitting, is_cut = fitted(text, most - 4096)
     _skip(message, fitting)
     message["content"] = [
         block if block["type"] == "text" else _omitted(block) for block in message["content"]
@@ -198,17 +207,6 @@ def _cut(message: MessageResult, text: str, offset: int) -> None:
 
 def _omitted(block: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return {"type": block["type"], "omitted": f"{len(json.dumps(block)):,} bytes, too large for this answer"}
-
-
-def _fitted(text: str, limit: int) -> tuple[str, bool]:
-    """The longest start of `text` that JSON writes in `limit` bytes, and whether something was cut off."""
-    if len(text) * 6 <= limit or len(json.dumps(text)) <= limit:
-        return text, False
-    low, high = 0, min(len(text), limit)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(json.dumps(text[:middle])) <= limit else (low, middle - 1)
-    return text[:low], True
 
 
 def _said(value: Effective | Usage) -> Any:

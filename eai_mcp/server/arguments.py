@@ -29,13 +29,13 @@ class Arguments(BaseModel):
 class TalkArguments(Arguments):
     """For `talk`."""
 
-    content: str | list[dict[str, JsonValue]] = Field(description=CONTENT)
+    content: str | list[dict[str, JsonValue]] | None = Field(None, description=CONTENT)
     chat_session: str = DEFAULT_SESSION
-    mode: Literal["function", "human"] = "function"
+    mode: Literal["function", "human"] = Field("function", description="human: the user writes")
     model: Name | None = None
-    prompt: Name | None = Field(None, description='a named system prompt; "" drops it')
-    system: str | None = Field(None, description='raw system text in the prompt\'s place; "" drops it')
-    chara_card: Name | None = Field(None, description='"" drops the card')
+    prompt: Name | None = Field(None, description="a named system prompt")
+    system: str | None = Field(None, description="raw text in the prompt's place")
+    chara_card: Name | None = None
     metadata: dict[str, JsonValue] | None = None
     pty_session_id: Name | None = None
     timeout_ms: Milliseconds | None = Field(None, description="how long to wait")
@@ -89,6 +89,7 @@ class GetHistoryArguments(Arguments):
     offset: Annotated[
         int, Field(ge=0, le=FARTHEST, description="characters to skip in the first message")
     ] = 0
+    format: Literal["json", "markdown"] = "json"
 
 
 class SessionArguments(Arguments):

@@ -1,14 +1,14 @@
 """What `list_catalog` shows."""
 
 import re
-from typing import Literal, assert_never
+from typing import assert_never
 
 from eai_mcp.app import App
+from eai_mcp.catalog.catalog import Kind
 from eai_mcp.catalog.entries import Card, Model, Prompt
 from eai_mcp.errors import EaiError
 from eai_mcp.server.results import CatalogAnswer, EntryResult
 
-Kind = Literal["models", "prompts", "cards"]
 LONGEST_DESCRIPTION = 300
 _OPEN = re.compile(r"\{\{(char|user)\}\}", re.IGNORECASE)
 
@@ -28,7 +28,7 @@ def catalog(app: App, kind: Kind, wanted: str) -> CatalogAnswer:
 def _entries(app: App, kind: Kind) -> list[EntryResult]:
     match kind:
         case "models":
-            models = [_model(app, model) for model in app.catalog.models()]
+            models = [model(app, one) for one in app.catalog.models()]
             return sorted(models, key=lambda entry: (not entry["default"], not entry["ready"]))
         case "prompts":
             return [_prompt(prompt) for prompt in app.catalog.prompts()]
@@ -43,16 +43,17 @@ def _matches(entry: EntryResult, wanted: str) -> bool:
     return wanted.casefold() in looked_at.casefold()
 
 
-def _model(app: App, model: Model) -> EntryResult:
-    missing = app.missing(model)
+def model(app: App, entry: Model) -> EntryResult:
+    """A model, whether it is ready, and what it needs if it is not."""
+    missing = app.missing(entry)
     told: EntryResult = {
-        "name": model.name,
-        "description": model.description,
-        "provider": model.provider,
-        "model": model.model,
-        "vision": model.vision,
+        "name": entry.name,
+        "description": entry.description,
+        "provider": entry.provider,
+        "model": entry.model,
+        "vision": entry.vision,
         "ready": missing is None,
-        "default": model.name == app.settings.model,
+        "default": entry.name == app.settings.model,
     }
     if missing is not None:
         told["needs"] = missing
@@ -68,7 +69,7 @@ def _card(app: App, card: Card) -> EntryResult:
     told: EntryResult = {
         "name": card.name,
         "title": card.title,
-        "description": _short(card.creator_notes or _named(card)),
+        "description": description(card),
         "ready": missing is None,
     }
     if missing is not None:
@@ -78,6 +79,11 @@ def _card(app: App, card: Card) -> EntryResult:
     if card.prompt:
         told["prompt"] = card.prompt
     return told
+
+
+def description(card: Card) -> str:
+    """A card in a line."""
+    return _short(card.creator_notes or _named(card))
 
 
 def _cards_needs(app: App, card: Card) -> str | None:

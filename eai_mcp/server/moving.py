@@ -21,7 +21,9 @@ LONGEST_EXCERPT = 64 * 1024
 MOST_TOLD = 100
 """Sentences about a file in one answer: a snapshot may have something to tell of each session."""
 
-LOCAL = types.ToolAnnotations(open_world_hint=False)
+# Both may take the place of something: a file, or histories, of which a repeated call drops another one.
+WRITING = types.ToolAnnotations(idempotent_hint=True, open_world_hint=False)
+REPLACING = types.ToolAnnotations(open_world_hint=False)
 
 
 def tools(app: App) -> list[ToolSpec[Any]]:
@@ -34,7 +36,7 @@ def tools(app: App) -> list[ToolSpec[Any]]:
             arguments=arguments.ExportArguments,
             result=results.ExportAnswer,
             run=face.export,
-            annotations=LOCAL,
+            annotations=WRITING,
         ),
         ToolSpec(
             name="replace_history",
@@ -42,7 +44,7 @@ def tools(app: App) -> list[ToolSpec[Any]]:
             arguments=arguments.ReplaceArguments,
             result=results.ReplacedAnswer,
             run=face.replace,
-            annotations=LOCAL,
+            annotations=REPLACING,
         ),
         ToolSpec(
             name="snapshot",
@@ -50,7 +52,7 @@ def tools(app: App) -> list[ToolSpec[Any]]:
             arguments=arguments.SnapshotArguments,
             result=results.SnapshotAnswer,
             run=face.snapshot,
-            annotations=LOCAL,
+            annotations=WRITING,
         ),
         ToolSpec(
             name="restore",
@@ -58,7 +60,7 @@ def tools(app: App) -> list[ToolSpec[Any]]:
             arguments=arguments.RestoreArguments,
             result=results.RestoredAnswer,
             run=face.restore,
-            annotations=LOCAL,
+            annotations=REPLACING,
         ),
     ]
 

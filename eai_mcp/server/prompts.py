@@ -7,7 +7,7 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from eai_mcp.errors import EaiError
+from eai_mcp.errors import EaiError, InvalidArgument, UnknownName
 from eai_mcp.observe import internal
 from eai_mcp.server.principal import space_of
 from eai_mcp.server.resources import refused
@@ -24,6 +24,8 @@ class Source(Protocol):
 
     async def get(self, space: str, name: str, given: Mapping[str, str]) -> types.GetPromptResult | None:
         """One with its arguments filled in, None if it is none of ours.
+
+        `given` has nothing that the prompt does not take, and all that it requires.
 
         Raises:
             EaiError: It would be ours, but cannot be had, or an argument cannot be used.
@@ -42,13 +44,10 @@ class Prompts:
     ) -> types.ListPromptsResult:
         """A hundred of them by name, from the first behind the cursor."""
         cursor = (params and params.cursor) or ""
-        prompts = sorted(
-            (prompt for source in self._sources for prompt in source.prompts() if prompt.name > cursor),
-            key=lambda prompt: prompt.name,
-        )
-        more = len(prompts) > PAGE
+        found = [prompt for prompt in self._all() if prompt.name > cursor]
+        more = len(found) > PAGE
         return types.ListPromptsResult(
-            prompts=prompts[:PAGE], next_cursor=prompts[PAGE - 1].name if more else None
+            prompts=found[:PAGE], next_cursor=found[PAGE - 1].name if more else None
         )
 
     async def on_get(
@@ -59,14 +58,47 @@ class Prompts:
         Raises:
             MCPError: There is none of that name, or an argument is missing, unknown or cannot be used.
         """
+        prompt, given = self.known(params.name), params.arguments or {}
         try:
+            _check(prompt, given)
             for source in self._sources:
-                found = await source.get(space_of(context), params.name, params.arguments or {})
+                found = await source.get(space_of(context), params.name, given)
                 if found is not None:
                     return found
         except EaiError as error:
             raise refused(error) from error
         except Exception as error:
             raise refused(internal(error)) from error
-        known = {"known": [prompt.name for source in self._sources for prompt in source.prompts()][:PAGE]}
-        raise MCPError(types.INVALID_PARAMS, f"no prompt named {params.name[:80]!r}", known)
+        raise self._unknown(params.name)  # its file went away meanwhile
+
+    def known(self, name: str) -> types.Prompt:
+        """The prompt of that name, as it is listed.
+
+        Raises:
+            MCPError: There is none.
+        """
+        for prompt in self._all():
+            if prompt.name == name:
+                return prompt
+        raise self._unknown(name)
+
+    def _all(self) -> list[types.Prompt]:
+        found = [prompt for source in self._sources for prompt in source.prompts()]
+        return sorted(found, key=lambda prompt: prompt.name)
+
+    def _unknown(self, name: str) -> MCPError:
+        known = [prompt.name for prompt in self._all()]
+        error = UnknownName("prompt", name[:80], known=known)
+        return MCPError(types.INVALID_PARAMS, error.message, {"code": error.code, "known": known[:PAGE]})
+
+
+def _check(prompt: types.Prompt, given: Mapping[str, str]) -> None:
+    """See that the arguments are those that a prompt takes."""
+    taken = {argument.name: bool(argument.required) for argument in prompt.arguments or ()}
+    told = f"prompt {prompt.name} takes {', '.join(taken) or 'no arguments'}"
+    for name in given:
+        if name not in taken:
+            raise InvalidArgument(f"{told}, not {name[:80]!r}", field=name[:80])
+    for name, is_required in taken.items():
+        if is_required and name not in given:
+            raise InvalidArgument(f"{told}; {name} is missing", field=name)

@@ -6,9 +6,9 @@ and as structured content. The SDK must never see an exception: on the older pro
 
 import difflib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import anyio
 import mcp_types as types
@@ -18,16 +18,17 @@ from mcp.shared.exceptions import MCPError
 from pydantic_core import ErrorDetails
 
 from eai_mcp.errors import EaiError, InvalidArgument, SessionBusy, UnknownName
+from eai_mcp.messages import JsonObject
 from eai_mcp.observe import internal
-from eai_mcp.server import asking, frames, schema
+from eai_mcp.server import asking, frames, progress, schema
 from eai_mcp.server.arguments import Arguments
 from eai_mcp.server.asking import Person
 from eai_mcp.server.principal import space_of
+from eai_mcp.server.room import WIDE, Room, room_of
 
 MOST_MISTAKES = 8
 LONGEST_MESSAGE = 4_000
-LONGEST_DETAIL = 1024 * 1024
-"""Characters. An error travels twice in one message, as a reply does."""
+HINTED = ("list_catalog", "wait_for_reply", "interrupt")
 
 A = TypeVar("A", bound=Arguments)
 
@@ -44,37 +45,46 @@ class Answer:
     content: Sequence[str | types.ContentBlock]
 
 
+Told: TypeAlias = Answer | types.InputRequiredResult | JsonObject
+"""What a tool may answer; an object is a result of an extension, sent as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """Who asks. `report(seconds, text)` tells them how it goes; it costs nothing if they do not listen.
 
-    `person` is who can be asked something in return. `begun` is when they asked, on `anyio.current_time`'s
-    clock.
+    `person` is who can be asked something in return, and `room` what the answer may hold. `begun` is when
+    they asked, on `anyio.current_time`'s clock.
     """
 
     space: str
     report: Callable[[float, str], Awaitable[None]]
     person: Person
+    room: Room = WIDE
     begun: float = field(default_factory=anyio.current_time)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec(Generic[A]):
-    """A tool that we publish."""
+    """A tool that we publish.
+
+    `beside` has what its description says of other tools, by their names, where these are published too.
+    """
 
     name: str
     description: str
     arguments: type[A]
     result: type | None
-    run: Callable[[A, Request], Awaitable[Answer | types.InputRequiredResult]]
+    run: Callable[[A, Request], Awaitable[Told]]
     annotations: types.ToolAnnotations | None = None
-    json_fields: frozenset[str] = field(default_factory=frozenset)
+    beside: Mapping[str, str] = field(default_factory=dict)
 
-    def published(self) -> types.Tool:
-        """The tool as a client sees it."""
+    def published(self, others: Container[str]) -> types.Tool:
+        """The tool as a client sees it who sees the others."""
+        said = [text for name, text in self.beside.items() if name in others]
         return types.Tool(
             name=self.name,
-            description=self.description,
+            description=" ".join([self.description, *said]),
             input_schema=schema.of_arguments(self.arguments),
             output_schema=schema.of_result(self.result) if self.result else None,
             annotations=self.annotations,
@@ -88,12 +98,18 @@ class ToolRegistry:
         self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
         self._published: types.ListToolsResult | None = None
 
+    @property
+    def names(self) -> Collection[str]:
+        """What the tools are called."""
+        return self._tools.keys()
+
     async def on_list(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         """All tools, in the order of their names."""
         if self._published is None:
-            self._published = types.ListToolsResult(tools=[tool.published() for tool in self._tools.values()])
+            published = [tool.published(self._tools) for tool in self._tools.values()]
+            self._published = types.ListToolsResult(tools=published)
         return self._published
 
     async def on_call(
@@ -112,38 +128,46 @@ class ToolRegistry:
         async def report(seconds: float, text: str) -> None:
             await context.session.report_progress(seconds, None, text)
 
+        room = room_of(context)
         try:
-            request = Request(space_of(context), report, asking.person(context, params))
+            heard = report if _is_heard(context) else progress.unheard
+            request = Request(space_of(context), heard, asking.person(context, params), room)
             answer = await tool.run(_checked(tool, params.arguments or {}), request)
         except EaiError as error:
-            return _failed(error)
+            return failed(error, room, self._tools)
         except Exception as error:  # noqa: BLE001  # the last place where a bug can be told in our shape
-            return _failed(internal(error))
-        if isinstance(answer, types.InputRequiredResult):
-            return answer
-        return types.CallToolResult(
-            content=[
-                types.TextContent(type="text", text=one) if isinstance(one, str) else one
-                for one in answer.content
-            ],
-            structured_content=dict(answer.structured) or None,
-        )
+            return failed(internal(error), room)
+        return told(answer) if isinstance(answer, Answer) else answer  # type: ignore[return-value]  # see `Told`
 
 
-def _failed(error: EaiError) -> types.CallToolResult:
+def _is_heard(context: ServerRequestContext[Any, Any]) -> bool:
+    """Whether the caller asked for progress."""
+    # The request's own metadata does not tell: in one process a listener comes without a token.
+    return getattr(context.session._request_outbound, "_progress_token", "") is not None
+
+
+def told(answer: Answer) -> types.CallToolResult:
+    """A tool's answer as the SDK sends it."""
+    return types.CallToolResult(
+        content=[
+            types.TextContent(type="text", text=one) if isinstance(one, str) else one
+            for one in answer.content
+        ],
+        structured_content=dict(answer.structured) or None,
+    )
+
+
+def failed(error: EaiError, room: Room, published: Container[str] = HINTED) -> types.CallToolResult:
+    """An error in the shape in which every tool tells it; only tools that are published are named in it."""
     told: dict[str, Any] = {
         "code": error.code,
-        "message": _short(error.message, LONGEST_MESSAGE),
+        "message": _short(error.message, LONGEST_MESSAGE) + _hint(error, published),
         "retryable": error.retryable,
     }
-    if isinstance(error, UnknownName):
-        told["message"] += f". list_catalog(kind='{error.kind}s') shows all"
-    if isinstance(error, SessionBusy):
-        told["message"] += ". wait_for_reply gets the running turn's reply, interrupt stops it"
     if error.retry_after_s is not None:
         told["retry_after_ms"] = round(error.retry_after_s * 1000)
     told["details"] = {
-        name: _short(value, LONGEST_DETAIL) if isinstance(value, str) else value
+        name: _short(value, room.detail) if isinstance(value, str) else value
         for name, value in error.details.items()
     }
     text = json.dumps({"error": told}, ensure_ascii=False)
@@ -154,29 +178,46 @@ def _failed(error: EaiError) -> types.CallToolResult:
     )
 
 
+def _hint(error: EaiError, published: Container[str]) -> str:
+    if isinstance(error, UnknownName) and "list_catalog" in published:
+        return f". list_catalog(kind='{error.kind}s') shows all"
+    if isinstance(error, SessionBusy) and "wait_for_reply" in published and "interrupt" in published:
+        return ". wait_for_reply gets the running turn's reply, interrupt stops it"
+    return ""
+
+
 def _checked(tool: ToolSpec[A], arguments: Mapping[str, Any]) -> A:
     """The arguments as the tool takes them.
 
     Some clients send lists and objects as JSON in a string; where only a list or an object fits, it is read.
     """
-    given = {name: _unpacked(tool, name, value) for name, value in arguments.items()}
     try:
-        return tool.arguments.model_validate(given)
+        return tool.arguments.model_validate(arguments)
+    except pydantic.ValidationError as error:
+        unpacked = _unpacked(tool, error)
+        if not unpacked:
+            raise _mistakes(tool, error) from error
+    try:
+        return tool.arguments.model_validate({**arguments, **unpacked})
     except pydantic.ValidationError as error:
         raise _mistakes(tool, error) from error
 
 
-def _unpacked(tool: ToolSpec[A], name: str, value: Any) -> Any:
-    if name not in tool.json_fields or not isinstance(value, str):
-        return value
-    try:
-        unpacked = json.loads(value)
-        json.dumps(unpacked, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{name}: {frames.SURROGATE}", field=name, tool=tool.name) from error
-    except (ValueError, RecursionError):
-        return value
-    return unpacked
+def _unpacked(tool: ToolSpec[A], error: pydantic.ValidationError) -> dict[str, Any]:
+    """What was wanted as a list or an object, and came as the JSON of something."""
+    found: dict[str, Any] = {}
+    for mistake in error.errors(include_url=False):
+        text, where = mistake["input"], mistake["loc"]
+        if mistake["type"] in ("list_type", "dict_type") and len(where) == 1 and isinstance(text, str):
+            name = str(where[0])
+            try:
+                found[name] = json.loads(text)
+                json.dumps(found[name], ensure_ascii=False).encode()
+            except UnicodeEncodeError as bad:
+                raise InvalidArgument(f"{name}: {frames.SURROGATE}", field=name, tool=tool.name) from bad
+            except (ValueError, RecursionError):
+                found.pop(name, None)
+    return found
 
 
 def _mistakes(tool: ToolSpec[A], error: pydantic.ValidationError) -> InvalidArgument:

@@ -90,12 +90,14 @@ class MessageResult(TypedDict, total=False):
 
 
 class HistoryAnswer(TypedDict, total=False):
-    """For `get_history`."""
+    """For `get_history`: `messages`, or all of them in one `text` that may go on at `next_offset`."""
 
     chat_session: str
     message_count: int
     messages: list[MessageResult]
+    text: str
     next_after: int
+    next_offset: int
     question: str
 
 

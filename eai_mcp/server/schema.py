@@ -49,19 +49,21 @@ def _shown(node: Any) -> Any:
     for key, value in node.items():
         if key == "properties":
             shown[key] = {name: _shown(field) for name, field in value.items()}
-        elif not _says_nothing(key, value, node):
+        elif not _says_nothing(key, value):
             shown[key] = _shown(value)
     return shown
 
 
-def _says_nothing(key: str, value: object, node: Schema) -> bool:
+def _says_nothing(key: str, value: object) -> bool:
     match key:
         case "maxLength" | "minLength" | "maxItems" | "exclusiveMaximum":
             return True
         case "maximum":
             return isinstance(value, int) and value > LARGE
         case "minimum":
-            return value == 0 and _is_open(node)
+            return value in (0, 1)  # nobody would ask for less
+        case "exclusiveMinimum":
+            return value == 0
         case "default":
             return value in ("", 0)
         case "additionalProperties":
@@ -70,18 +72,13 @@ def _says_nothing(key: str, value: object, node: Schema) -> bool:
             return value == {}
 
 
-def _is_open(node: Schema) -> bool:
-    """Whether a number may be as large as anybody would like."""
-    return bool(node.get("maximum", LARGE + 1) > LARGE)
-
-
 def _close(told: Schema) -> None:
-    """Say of an object within the result no more than that it is one; of a list, what objects it has."""
+    """Say of an object within the result only that it is one, and of a list if it is one of objects."""
     told.pop("properties", None)
-    if told.get("items", {}).get("type") != "object":
+    if told.get("items", {}).get("type") == "object":
+        told["items"] = {"type": "object"}
+    else:
         told.pop("items", None)
-    for inner in told.get("items", {}).get("properties", {}).values():
-        _close(inner)
 
 
 def _compact(schema: Schema) -> Schema:

@@ -1,8 +1,8 @@
 """The tools that we publish: what each is for, and what it does with the sessions."""
 
 import json
-from contextlib import suppress
-from typing import Any, TypeAlias
+import math
+from typing import Any
 
 import anyio
 import mcp_types as types
@@ -15,19 +15,18 @@ from eai_mcp.calls import Samplers
 from eai_mcp.chat.heard import Followed, waited_for
 from eai_mcp.chat.toolbox.approval import YES
 from eai_mcp.chat.turn import Turn
-from eai_mcp.chat.values import Answers, Talk, TurnResult
-from eai_mcp.errors import EaiError, InvalidArgument
+from eai_mcp.chat.values import Answers, OnTimeout, Talk, TurnResult
+from eai_mcp.errors import InvalidArgument
 from eai_mcp.messages import Block
-from eai_mcp.server import answers, arguments, listing, progress, results
+from eai_mcp.server import answers, arguments, jobs, listing, progress, results, sessions, telling, transcript
 from eai_mcp.server.asking import Asking, Follow, Settled
-from eai_mcp.server.registry import Answer, Request, ToolSpec
+from eai_mcp.server.human import Human
+from eai_mcp.server.registry import Answer, Request, Told, ToolSpec
 
 READ_ONLY = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
 LOCAL = types.ToolAnnotations(destructive_hint=False, open_world_hint=False)
+REPEATABLE = types.ToolAnnotations(destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 SAMPLERS = tuple(Samplers.__dataclass_fields__)
-Told: TypeAlias = Answer | types.InputRequiredResult
-MOST_STEPS_BACK = 100
-"""Messages at the end of a history among which the place of a long reply is looked for."""
 
 
 def tools(app: App) -> list[ToolSpec[Any]]:
@@ -42,14 +41,17 @@ def _talking(face: "_Face") -> list[ToolSpec[Any]]:
             name="talk",
             description=(
                 "Send a message to another AI model and get its reply, in a named chat session that "
-                "remembers. A new name makes a new session; model, prompt and chara_card (see "
-                "list_catalog) stay set. If status is running, call wait_for_reply."
+                "remembers. A new name makes a new session; model, prompt, system and chara_card stay set, "
+                '"" drops one.'
             ),
             arguments=arguments.TalkArguments,
             result=results.TurnAnswer,
             run=face.talk,
             annotations=types.ToolAnnotations(destructive_hint=False),
-            json_fields=frozenset({"stop_sequences", "anthropic_beta", "metadata"}),
+            beside={
+                "list_catalog": "list_catalog has their names.",
+                "wait_for_reply": "If status is running, call wait_for_reply.",
+            },
         ),
         ToolSpec(
             name="wait_for_reply",
@@ -65,7 +67,7 @@ def _talking(face: "_Face") -> list[ToolSpec[Any]]:
             arguments=arguments.InterruptArguments,
             result=results.TurnAnswer,
             run=face.interrupt,
-            annotations=LOCAL,
+            annotations=REPEATABLE,
         ),
     ]
 
@@ -107,7 +109,7 @@ def _keeping(face: "_Face") -> list[ToolSpec[Any]]:
             arguments=arguments.SessionArguments,
             result=results.EnsuredAnswer,
             run=face.ensure_session,
-            annotations=LOCAL,
+            annotations=REPEATABLE,
         ),
         ToolSpec(
             name="close_session",
@@ -115,7 +117,7 @@ def _keeping(face: "_Face") -> list[ToolSpec[Any]]:
             arguments=arguments.SessionArguments,
             result=results.ClosedAnswer,
             run=face.close_session,
-            annotations=types.ToolAnnotations(open_world_hint=False),
+            annotations=types.ToolAnnotations(idempotent_hint=True, open_world_hint=False),
         ),
         ToolSpec(
             name="fork_session",
@@ -134,22 +136,46 @@ class _Face:
     def __init__(self, app: App) -> None:
         self._app = app
         self._registry = app.registry
-        self._asking = Asking(
-            app.registry, is_allowed=app.settings.elicit, limit_s=app.settings.elicit_limit_s
-        )
+        limit_s = app.settings.elicit_limit_s
+        self._asking = Asking(app.registry, is_allowed=app.settings.elicit, limit_s=limit_s)
+        self._human = Human(app.registry, approves=app.settings.elicit, limit_s=limit_s)
 
     async def talk(self, given: arguments.TalkArguments, request: Request) -> Told:
+        talk = self._asked_for(given)
         if given.mode == "human":
-            raise InvalidArgument(
-                "mode human is not available over this connection; `eai-mcp chat` talks with a person",
-                field="mode",
-            )
+            return await self._with_person(given, talk, request)
+        if given.content is None:
+            raise InvalidArgument("content is missing; only mode human goes without", field="content")
+        is_job = request.person.takes_tasks and given.timeout_ms is None and given.on_timeout == "detach"
+        wait_s = self._wait_s(given.timeout_ms, is_job=is_job)
+        until = anyio.current_time() + wait_s
+        follow = self._following(given.on_timeout, wait_s, request)
+        if request.person.state is not None:
+            return await self._resumed(request, follow, until, is_job=is_job)
+        turn = await self._registry.begin(request.space, talk, wait_s=wait_s)
+        return await self._settled(await follow(turn), request, follow, until, is_job=is_job)
+
+    async def _with_person(self, given: arguments.TalkArguments, talk: Talk, request: Request) -> Told:
+        """Mode human. A call that stays open for the person ends by `timeout_ms` alone, if it is given."""
+        wait_s = math.inf
+        if given.timeout_ms is not None or request.person.is_modern:
+            wait_s = self._wait_s(given.timeout_ms)
+        until = anyio.current_time() + wait_s
+        follow = self._following(given.on_timeout, wait_s, request)
+        resumes = request.person.state is not None
+        go_on = self._human.resumed if resumes else self._human.begun
+        told = await go_on(request.space, talk, request.person, follow, until=until)
+        if isinstance(told, TurnResult):
+            return await telling.of_turn(self._registry, request.space, told, request.room)
+        return told
+
+    def _asked_for(self, given: arguments.TalkArguments) -> Talk:
         sampled = ((name, getattr(given, name)) for name in SAMPLERS)
         samplers: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in sampled
         }
-        talk = Talk(
-            content=_content(given.content),
+        return Talk(
+            content="" if given.content is None else _content(given.content),
             session=given.chat_session,
             model=given.model,
             prompt=given.prompt,
@@ -163,19 +189,18 @@ class _Face:
             answers=Answers(turn_id=given.turn_id, asked_in=None) if given.turn_id else None,
             by_person=self._is_approval(given),
         )
-        wait_s = self._wait_s(given.timeout_ms)
+
+    def _following(self, on_timeout: OnTimeout, wait_s: float, request: Request) -> Follow:
+        """What waits for a turn of a call, `wait_s` seconds from now in all."""
         until = anyio.current_time() + wait_s
 
         async def follow(turn: Followed) -> TurnResult:
             result = await self._attended(turn, until, request)
-            if turn.done.is_set() or given.on_timeout == "detach":
+            if turn.done.is_set() or on_timeout == "detach":
                 return result
             return await self._registry.stop(request.space, turn, f"stopped after {wait_s:g} s, as asked")
 
-        if request.person.state is not None:
-            return await self._resumed(request, follow, until)
-        turn = await self._registry.begin(request.space, talk, wait_s=wait_s)
-        return await self._settled(await follow(turn), request, follow, until)
+        return follow
 
     def _is_approval(self, given: arguments.TalkArguments) -> bool:
         """Whether it says what the operator takes for a person's word.
@@ -186,30 +211,25 @@ class _Face:
         return self._app.settings.approve_by_talk and named and given.content == YES
 
     async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Told:
-        until = anyio.current_time() + self._wait_s(given.timeout_ms)
+        is_job = request.person.takes_tasks and given.timeout_ms is None
+        until = anyio.current_time() + self._wait_s(given.timeout_ms, is_job=is_job)
 
         async def follow(turn: Followed) -> TurnResult:
             return await self._followed(turn, until, request)
 
         if request.person.state is not None:
-            return await self._resumed(request, follow, until)
+            return await self._resumed(request, follow, until, is_job=is_job)
         found = await self._registry.find(request.space, given.chat_session, given.turn_id)
-        return await self._settled(await follow(found), request, follow, until)
+        return await self._settled(await follow(found), request, follow, until, is_job=is_job)
 
     async def interrupt(self, given: arguments.InterruptArguments, request: Request) -> Answer:
         stopped = await self._registry.interrupt(request.space, given.chat_session, given.turn_id)
-        return await self._told(request.space, stopped)
+        return await telling.of_turn(self._registry, request.space, stopped, request.room)
 
     async def list_sessions(self, given: arguments.ListSessionsArguments, request: Request) -> Answer:
-        rows = await self._registry.sessions(
-            request.space, prefix=given.prefix, after=given.cursor, limit=given.limit + 1
+        told = await sessions.listed(
+            self._registry, request.space, prefix=given.prefix, after=given.cursor, limit=given.limit
         )
-        shown = rows[: given.limit]
-        told: results.SessionsAnswer = {
-            "sessions": [answers.session(row, self._registry.model_of(row)) for row in shown]
-        }
-        if len(rows) > len(shown):
-            told["next_cursor"] = shown[-1].name
         return answers.whole(told)
 
     async def get_history(self, given: arguments.GetHistoryArguments, request: Request) -> Answer:
@@ -218,20 +238,23 @@ class _Face:
             given.chat_session,
             after=given.after,
             limit=given.limit,
-            most_bytes=answers.LONGEST_PAGE_BYTES,
+            most_bytes=request.room.page,
         )
         # Behind the page, so that it counts all that is on it.
         row = await self._registry.session(request.space, given.chat_session)
-        shown = answers.page(entries, given.offset)
         told: results.HistoryAnswer = {
             "chat_session": given.chat_session,
             "message_count": row.message_count,
-            "messages": shown,
         }
-        if shown and shown[-1]["seq"] < row.message_count:
-            told["next_after"] = shown[-1]["seq"]
         if row.question and not row.running:
             told["question"] = answers.question(row.question)
+        if given.format == "markdown":
+            page = transcript.page(entries, after=given.after, offset=given.offset, room=request.room)
+            return transcript.answer(told, page)
+        shown = answers.page(entries, given.offset, request.room)
+        told["messages"] = shown
+        if shown and shown[-1]["seq"] < row.message_count:
+            told["next_after"] = shown[-1]["seq"]
         return answers.whole(told)
 
     async def ensure_session(self, given: arguments.SessionArguments, request: Request) -> Answer:
@@ -258,12 +281,16 @@ class _Face:
     async def list_catalog(self, given: arguments.ListCatalogArguments, request: Request) -> Answer:
         return answers.whole(listing.catalog(self._app, given.kind, given.filter))
 
-    def _wait_s(self, timeout_ms: int | None) -> float:
-        return self._app.settings.inline_wait_s if timeout_ms is None else timeout_ms / 1000
+    def _wait_s(self, timeout_ms: int | None, *, is_job: bool = False) -> float:
+        if timeout_ms is not None:
+            return timeout_ms / 1000
+        inline_s = self._app.settings.inline_wait_s
+        return min(jobs.AFTER_S, inline_s) if is_job else inline_s
 
     async def _followed(self, turn: Followed, until: float, request: Request) -> TurnResult:
-        with waited_for(turn), anyio.CancelScope(deadline=until):
-            await progress.follow(turn, request.report, begun=request.begun)
+        if not turn.done.is_set():
+            with waited_for(turn), anyio.CancelScope(deadline=until):
+                await progress.follow(turn, request.report, begun=request.begun)
         return await self._registry.reply(turn, 0)
 
     async def _attended(self, turn: Followed, until: float, request: Request) -> TurnResult:
@@ -276,30 +303,22 @@ class _Face:
                 turn.interrupt("stopped: its caller left")
             raise
 
-    async def _settled(self, result: TurnResult, request: Request, follow: Follow, until: float) -> Told:
+    async def _settled(
+        self, result: TurnResult, request: Request, follow: Follow, until: float, *, is_job: bool
+    ) -> Told:
         settled = await self._asking.settled(request.space, result, request.person, follow, until=until)
-        return await self._answer(request.space, settled)
+        return await self._told(request, settled, is_job=is_job)
 
-    async def _resumed(self, request: Request, follow: Follow, until: float) -> Told:
+    async def _resumed(self, request: Request, follow: Follow, until: float, *, is_job: bool) -> Told:
         settled = await self._asking.resumed(request.space, request.person, follow, until=until)
-        return await self._answer(request.space, settled)
+        return await self._told(request, settled, is_job=is_job)
 
-    async def _answer(self, space: str, settled: Settled) -> Told:
-        return await self._told(space, settled) if isinstance(settled, TurnResult) else settled
-
-    async def _told(self, space: str, result: TurnResult) -> Answer:
-        after = await self._place(space, result) if answers.is_cut(result) else None
-        return answers.of_turn(result, after=after)
-
-    async def _place(self, space: str, result: TurnResult) -> int | None:
-        """The position before the message that holds a turn's reply; None if it is not among the last."""
-        with suppress(EaiError):  # the session may have been closed meanwhile; the reply is told all the same
-            last = (await self._registry.session(space, result.session)).message_count
-            for after in range(last - 1, max(-1, last - 1 - MOST_STEPS_BACK), -1):
-                for entry in await self._registry.history(space, result.session, after=after, limit=1):
-                    if entry.turn_id == result.turn_id and entry.message.text == result.reply:
-                        return after
-        return None
+    async def _told(self, request: Request, settled: Settled, *, is_job: bool) -> Told:
+        if not isinstance(settled, TurnResult):
+            return settled
+        if is_job and settled.status == "running":
+            return jobs.made(settled)
+        return await telling.of_turn(self._registry, request.space, settled, request.room)
 
 
 def _content(given: str | list[dict[str, JsonValue]]) -> str | tuple[Block, ...]:

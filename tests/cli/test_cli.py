@@ -113,6 +113,8 @@ def test_warnings_and_a_cut_go_to_standard_error(models, capsys):
         (["talk", "hi", "--model", "echo", "--session", "a b"], 2, "has a character that is not allowed"),
         (["serve", "--inline-wait", "-1"], 2, "--inline-wait must be 0 to 86400 seconds, not -1"),
         (["serve", "--inline-wait", "nan"], 2, "--inline-wait must be 0 to 86400 seconds, not nan"),
+        (["serve", "--tools", "talk,tell"], 2, "--tools: no tool named 'tell' could be published; name all,"),
+        (["serve", "--tools", ""], 2, "--tools: no tool would be published; name all, core, or some of"),
     ],
 )
 def test_a_failure_is_one_sentence_and_an_exit_code(models, capsys, arguments, code, message):

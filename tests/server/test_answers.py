@@ -5,6 +5,8 @@ import pytest
 from eai_mcp.chat.values import Effective, TurnResult
 from eai_mcp.messages import DocumentBlock, ImageBlock, Message, TextBlock, ThinkingBlock, assistant, user
 from eai_mcp.server import answers
+from eai_mcp.server.registry import told
+from eai_mcp.server.room import NARROW, WIDE
 from eai_mcp.store import Entry
 
 
@@ -15,8 +17,8 @@ def entry(seq, message):
 def test_a_page_ends_before_a_message_that_does_not_fit():
     long = "x" * 600_000
     entries = [entry(1, user(long)), entry(2, assistant(long)), entry(3, user("short"))]
-    assert [message["seq"] for message in answers.page(entries, 0)] == [1]
-    assert [message["seq"] for message in answers.page(entries[1:], 0)] == [2, 3]
+    assert [message["seq"] for message in answers.page(entries, 0, WIDE)] == [1]
+    assert [message["seq"] for message in answers.page(entries[1:], 0, WIDE)] == [2, 3]
 
 
 def test_a_message_that_fits_on_no_page_is_cut_and_its_files_are_named():
@@ -25,7 +27,7 @@ def test_a_message_that_fits_on_no_page_is_cut_and_its_files_are_named():
         DocumentBlock("application/pdf", "B" * 2_000_000),
         TextBlock("c" * 10),
     )
-    (page,) = answers.page([entry(4, Message("user", blocks))], 0)
+    (page,) = answers.page([entry(4, Message("user", blocks))], 0, WIDE)
     assert page["content"] == [
         {"type": "text", "text": f"{'a' * 10}\n\n{'c' * 10}"},
         {"type": "document", "omitted": "2,000,085 bytes, too large for this answer"},
@@ -34,13 +36,13 @@ def test_a_message_that_fits_on_no_page_is_cut_and_its_files_are_named():
 
 
 def test_an_image_that_fits_on_no_page_does_not_send_its_reader_in_circles():
-    (page,) = answers.page([entry(1, Message("user", (ImageBlock("image/png", "B" * 2_000_000),)))], 0)
+    (page,) = answers.page([entry(1, Message("user", (ImageBlock("image/png", "B" * 2_000_000),)))], 0, WIDE)
     assert page["content"][0]["omitted"] == "2,000,056 bytes, too large for this answer"
     assert "cut" not in page
 
 
 def test_a_partial_message_is_marked_and_has_its_time():
-    (page,) = answers.page([entry(1, assistant("half", partial=True))], 0)
+    (page,) = answers.page([entry(1, assistant("half", partial=True))], 0, WIDE)
     assert page == {
         "seq": 1,
         "role": "assistant",
@@ -55,7 +57,7 @@ def test_an_offset_counts_through_the_text_of_the_first_message_as_it_is_told_in
     image = ImageBlock("image/png", "aGk=")
     message = Message("user", (TextBlock("abc"), image, TextBlock("def")))
     for offset in range(1, 10):
-        first, second = answers.page([entry(1, message), entry(2, message)], offset)
+        first, second = answers.page([entry(1, message), entry(2, message)], offset, WIDE)
         assert first["content"] == [
             {"type": "text", "text": "abc\n\ndef"[offset:]},
             {"type": "image", "media_type": "image/png", "data": "aGk="},
@@ -71,7 +73,7 @@ def test_the_pieces_of_a_text_that_fits_on_no_page_are_the_text(lengths):
     told = entry(4, Message("assistant", (ThinkingBlock("hm"), *blocks)))
     read = ""
     while True:
-        (page,) = answers.page([told], len(read))
+        (page,) = answers.page([told], len(read), WIDE)
         (text,) = [block["text"] for block in page["content"] if block["type"] == "text"]
         read += str(text)
         if "cut" not in page:
@@ -95,7 +97,18 @@ def result(status, reply):
     ],
 )
 def test_a_long_reply_says_how_to_read_on_where_that_is_known(status, after, hint):
-    answer = answers.of_turn(result(status, "x" * 4_000_000), after=after)
+    answer = answers.of_turn(result(status, "x" * 4_000_000), WIDE, after=after)
     (warning,) = answer.structured["warnings"]
     assert warning.startswith("the reply was cut at 3,145,726 of 4,000,000 characters")
     assert warning.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 4_000_000, '"' * 1_000_000, "\n" * 1_000_000, "é" * 1_000_000, "\0" * 400_000]
+)
+def test_no_answer_over_http_is_above_what_the_python_sdks_client_takes(text):
+    """Issue 8: independent clients in CI, over stdio, SSE, HTTP. Its limit is 1 MiB for an event."""
+    page = answers.whole({"messages": answers.page([entry(1, user(text))], 0, NARROW)})
+    turn = answers.of_turn(result("completed", text), NARROW, after=1)
+    for answer in (page, turn):
+        assert len(told(answer).model_dump_json(by_alias=True).encode()) < 1024 * 1024

@@ -9,6 +9,7 @@ from eai_mcp.messages import Message, TextBlock
 from eai_mcp.store.sqlite import SqliteStore
 from tests.fakes import Held, said
 from tests.server.calling import call, refused
+from tests.server.learnt import LEARNT, says, told
 from tests.store.taking import take
 
 
@@ -84,6 +85,67 @@ def literal(text):
     made = ast.parse(f"f{text.partition(')')[0]})", mode="eval").body
     assert isinstance(made, ast.Call)
     return {str(each.arg): ast.literal_eval(each.value) for each in made.keywords}
+
+
+@pytest.mark.parametrize(
+    ("history", "limit", "most"),
+    [
+        (LEARNT, 500, 1),
+        (LEARNT, 1, 4),
+        (says("x" * 400_000, "short", "y" * 700_000, "é\\\n" * 150_000, "z"), 500, 5),
+        (says("\0" * 300_000, "last"), 500, 3),
+    ],
+)
+async def test_pages_of_a_transcript_are_the_transcript(connected, history, limit, most):
+    """DESIGN section 5: messages, paged under the clients' size limits."""
+    async with connected() as (client, _):
+        await told(client, "replace_history", content=history)
+        read: list[str] = []
+        place: dict[str, int] = {}
+        while len(read) <= most:
+            result = await call(client, "get_history", format="markdown", limit=limit, **place)
+            page = result.structured_content
+            read.append(page["text"])
+            assert len(result.model_dump_json()) < 4 * 1024 * 1024
+            assert [result.content[0].text, json.loads(result.content[1].text)] == [
+                page.pop("text"),
+                page,
+            ]
+            if "next_after" not in page:
+                break
+            place = {"after": page["next_after"], "offset": page.get("next_offset", 0)}
+        exported = await exported_text(client)
+    assert len(read) == most
+    assert "".join(read).strip() == exported.partition("\n\n")[2].strip()
+
+
+async def exported_text(client):
+    """The transcript, from its own tool."""
+    text, offset = "", 0
+    while offset is not None:
+        part = await told(client, "export_chat_session_context", format="markdown", offset=offset)
+        text, offset = text + part["content"], part.get("next_offset")
+    return text
+
+
+async def test_a_transcript_of_nothing_has_no_text(connected):
+    async with connected() as (client, _):
+        result = await call(client, "get_history", format="markdown")
+        beyond = await told(client, "get_history", format="markdown", after=5)
+    assert result.structured_content == {"chat_session": "default", "message_count": 0, "text": ""}
+    assert len(result.content) == 1
+    assert beyond == result.structured_content
+
+
+async def test_a_transcript_comes_with_what_else_is_told_of_a_history(connected):
+    async with connected(said("ok")) as (client, _):
+        await told(client, "talk", content="hi")
+        with_json = await told(client, "get_history")
+        text = await told(client, "get_history", format="markdown")
+        error = await refused(client, "get_history", format="html")
+    assert text["text"].startswith("## User, 20")
+    assert {**text, "text": ""} == {**{k: v for k, v in with_json.items() if k != "messages"}, "text": ""}
+    assert "'json' or 'markdown'" in error["message"]
 
 
 @pytest.mark.parametrize("argument", ["after", "offset"])
