@@ -99,11 +99,11 @@ async def test_an_answer_holds_the_export_and_a_link_that_can_be_read(house, fol
         assert ours["text"] == result["structuredContent"]["content"]
         assert transcript["mimeType"] == "text/markdown"
         listed = (await wire.ask("resources/list"))["resources"]
-        assert [each["uri"] for each in listed] == ["eai://providers", link["uri"]]
-        template, _ = (await wire.ask("resources/templates/list"))["resourceTemplates"]
-        assert template["uriTemplate"] == "eai://sessions/{name}"
+        assert link["uri"] in [each["uri"] for each in listed]
+        templates = (await wire.ask("resources/templates/list"))["resourceTemplates"]
+        assert "eai://sessions/{name}" in [each["uriTemplate"] for each in templates]
         answer = await wire.answer(await wire.begin("resources/read", uri="eai://sessions/nobody"))
-        assert answer["error"]["data"] == {"code": "not_found"}
+        assert answer["error"]["data"]["code"] == "not_found"
 
 
 @pytest.mark.parametrize("form", ["eai-mcp", "jsonl", "openai", "markdown"])

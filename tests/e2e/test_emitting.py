@@ -13,6 +13,7 @@ from tests.e2e.wire import LEGACY, MODERN
 pytestmark = pytest.mark.timeout(90)
 ERAS = pytest.mark.parametrize("era", [LEGACY, MODERN])
 UPDATED, PROGRESS = "notifications/resources/updated", "notifications/progress"
+LISTED = "notifications/resources/list_changed"
 NOTE, LOG, PAGE, DRAFT = "house://note", "house://log", "https://example.org/page", "house://draft"
 SESSION = "eai://sessions/default"
 WORDS = "".join(f"{number:03} " for number in range(150))
@@ -83,9 +84,10 @@ async def test_progress_is_told_together_and_says_no_word_twice(emitting, era):
     async with emitting.server(era=era) as wire:
         result = await wire.ask("tools/call", **call, _meta={"progressToken": "p"})
         heard = [each["params"] for each in wire.notifications if each["method"] == PROGRESS]
-        assert [each for each in wire.notifications if each["method"] != PROGRESS] == []
+        assert {each["method"] for each in wire.notifications} <= {PROGRESS, LISTED}
         quiet = await wire.ask("tools/call", **call)
-        assert [each["params"] for each in wire.notifications] == heard, "nobody asked for it"
+        again = [each["params"] for each in wire.notifications if each["method"] == PROGRESS]
+        assert again == heard, "nobody asked for it"
     assert result["structuredContent"]["reply"] == quiet["structuredContent"]["reply"] == WORDS
     assert {each["progressToken"] for each in heard} == {"p"}
     values = [each["progress"] for each in heard]
@@ -138,8 +140,10 @@ async def test_word_of_what_is_pushed_comes_while_the_turn_is_running(emitting, 
         async with watching(wire, NOTE, DRAFT, SESSION) as listening:
             number, asked = await asking(emitting, wire, content="push", model="held")
             with anyio.fail_after(10):
-                heard = [await wire.notified(UPDATED) for _ in range(3)]
-            assert {each["uri"] for each in heard} == {NOTE, DRAFT, SESSION}
+                heard = [await wire.notified(UPDATED)]
+                while {each["uri"] for each in heard} != {NOTE, DRAFT, SESSION}:
+                    heard.append(await wire.notified(UPDATED))
+            assert [each["uri"] for each in heard].count(NOTE) == 1
             key = "io.modelcontextprotocol/subscriptionId"
             assert {each.get("_meta", {}).get(key) for each in heard} == {listening}
             standing = await wire.call("wait_for_reply", chat_session="default", timeout_ms=0)
@@ -151,7 +155,7 @@ async def test_word_of_what_is_pushed_comes_while_the_turn_is_running(emitting, 
             assert (await wire.notified(UPDATED))["uri"] == SESSION
         await told(wire, "talk", content="push", chat_session="elsewhere")
         await told(wire, "list_sessions")
-        assert wire.notifications == []
+        assert {each["method"] for each in wire.notifications} <= {LISTED}
 
 
 async def test_over_http_who_listens_hears_it_on_a_stream_of_its_own(emitting):

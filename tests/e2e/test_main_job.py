@@ -94,7 +94,9 @@ async def test_nothing_but_protocol_is_on_stdout_while_the_model_is_downloaded_a
         )
         result = (await wire.answer(begun))["result"]
         assert "Tokyo" in result["structuredContent"]["reply"]
-    heard = [each["params"]["message"] for each in wire.notifications]
+    heard = [
+        each["params"]["message"] for each in wire.notifications if each["method"] == "notifications/progress"
+    ]
     assert any("93 MB" in message for message in heard)
 
 
