@@ -138,7 +138,7 @@ class Observers:
     """
 
     def __init__(self, sinks: Sequence[Observer]) -> None:
-        self.sinks = tuple(sinks)
+        self._set(sinks)
         self.failures: Counter[str] = Counter()
         self.dropped = 0
         self._waiting: deque[Fact] = deque()
@@ -148,11 +148,22 @@ class Observers:
 
     def add(self, sink: Observer) -> None:
         """Tell it too, from now on, after the others."""
-        self.sinks = (*self.sinks, sink)
+        self._set((*self.sinks, sink))
+
+    def _set(self, sinks: Sequence[Observer]) -> None:
+        self.sinks = tuple(sinks)
+        # Each turn asks many times, and most often hears a no.
+        self._asked = [getattr(sink, "hears", _always) for sink in sinks if sink is not ignore]
 
     def hears(self, name: str) -> bool:
         """Whether any of them wants to hear of facts of that name."""
-        return any(is_heard(sink, name) for sink in self.sinks)
+        try:
+            for hears in self._asked:
+                if hears(name):
+                    return True
+        except (Exception, SystemExit):  # noqa: BLE001  # one by one, so that whoever failed is counted
+            return any(is_heard(sink, name) for sink in self.sinks)
+        return False
 
     def __call__(self, fact: Fact) -> None:
         """Tell the fact to each."""
@@ -229,6 +240,10 @@ def internal(bug: Exception) -> Internal:
     error_id = secrets.token_hex(4)
     _log.error("internal error %s", error_id, exc_info=bug)
     return Internal(f"internal error {error_id}; the server's log has the details", error_id=error_id)
+
+
+def _always(name: str) -> bool:
+    return True
 
 
 def _stamped(fact: Fact) -> Fact:

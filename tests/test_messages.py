@@ -63,6 +63,7 @@ def test_plain_words_are_written_as_the_adapter_writes_them(message):
     adapter = pydantic.TypeAdapter(Message)
     written = adapter.dump_python(message, mode="json", exclude_none=True)
     assert list(messages.encode(message).items()) == list(written.items())
+    assert messages.dump(message) == messages.compact(written)
     assert not message.is_plain or messages.load(messages.dump(message)) == message
 
 

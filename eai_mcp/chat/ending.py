@@ -25,6 +25,7 @@ RESUMED = f"{CUT_OFF}; if nothing came of the answer, the question is still open
 Ending: TypeAlias = TurnResult | EaiError
 _TOLD_ANYWAY = ("chat_session", "turn_id", "partial")
 _IN_THE_JOURNAL = ("reply", "session", "turn_id")
+_REPORTED = tuple(name for name in TurnResult.__dataclass_fields__ if name not in _IN_THE_JOURNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +227,7 @@ def _plain(value: Detail) -> JsonValue:
 
 def _told(result: TurnResult) -> JsonObject:
     """A result without what the journal already holds, and without what is empty."""
-    told: JsonObject = {name: value for name, value in messages.told(result).items() if value}
-    for name in _IN_THE_JOURNAL:
-        told.pop(name, None)
+    told: JsonObject = {name: value for name in _REPORTED if (value := getattr(result, name))}
     told["effective"] = messages.told(result.effective)
     if result.usage is not None:
         told["usage"] = messages.told(result.usage)

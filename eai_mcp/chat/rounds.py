@@ -109,9 +109,10 @@ class Round:
 
     def _completed(self, response: ModelResponse) -> Ended:
         self.is_withheld = False
-        warnings = dict.fromkeys((*self.known.warnings, *response.warnings))
-        spent = self.known.spent if self._went_on else response.usage
-        self.known = replace(self.known, warnings=tuple(warnings), spent=spent)
+        if not self._went_on or response.warnings:
+            warnings = dict.fromkeys((*self.known.warnings, *response.warnings))
+            spent = self.known.spent if self._went_on else response.usage
+            self.known = replace(self.known, warnings=tuple(warnings), spent=spent)
         return ending.completed(self.frame, response)
 
     def _awaiting(self, ask: Ask) -> Ended:

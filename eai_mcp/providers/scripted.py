@@ -100,7 +100,11 @@ class Scripted:
                 f"model {self._model.name!r}: its script has no reply left; `then` in it says what follows",
                 model=self._model.name,
             )
-        voice = _Voice(self._script.pace(reply), emit)
+        pace = self._script.pace(reply)
+        voice = _Voice(pace, emit)
+        is_instant = not (pace.delay_s or pace.pause_s or reply.endless)
+        if is_instant and (request.deadline is None or request.deadline > anyio.current_time()):
+            return await self._answer(request, reply, voice)
         response: ModelResponse | None = None
         with anyio.CancelScope(deadline=math.inf if request.deadline is None else request.deadline):
             response = await self._answer(request, reply, voice)

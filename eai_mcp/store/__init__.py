@@ -222,6 +222,10 @@ class Store(Protocol):
         """The session without its messages, None if there is none."""
         ...
 
+    async def rows(self, space: str, names: Sequence[str]) -> list[SessionRow]:
+        """Those of the sessions that are there, as `row` gives each."""
+        ...
+
     async def load(
         self,
         space: str,

@@ -15,7 +15,7 @@ from eai_mcp.store.recent import Place
 
 INSERT_MESSAGE = (
     "INSERT INTO message (session, revision, seq, turn_id, round, kind, at, body)"
-    " VALUES (?, ?, NULL, ?, ?, ?, ?, ?)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 WAITING = "session = ? AND turn_id = ? AND seq IS NULL AND kind <> 'dropped'"
 LET_GO = "owner = NULL, lease_until = NULL, since = NULL, interrupted = 0, attended_at = NULL, said = ''"
@@ -30,7 +30,9 @@ def end(
     if settlement.history is not None and settlement.kept:
         session = _behind(connection, session, settlement.history)
     claim = Claim(session["space"], session["name"], session["turn_id"], session["round"], session["fence"])
-    insert(connection, session, claim, rows.STEP, now, settlement.messages)
+    is_placed = settlement.kept and settlement.question is None
+    first = _placed(connection, session, claim) if is_placed else None
+    insert(connection, session, claim, rows.STEP, now, settlement.messages, first=first)
     outcome = settlement.outcome
     ended = {
         "id": session["id"],
@@ -50,8 +52,8 @@ def end(
         ended["choices"] = rows.given(settlement.choices)
     if settlement.question is not None:
         ended["question"] = rows.dump(messages.told(settlement.question))
-    elif settlement.kept:
-        count = _placed(connection, session, claim)
+    elif first is not None:
+        count = first + len(settlement.messages) - 1
         ended |= {"count": count, "last": count, "question": None}
     if not settlement.kept:
         connection.execute(
@@ -123,10 +125,15 @@ def insert(
     kind: str,
     now: float,
     said: Iterable[Message],
+    *,
+    first: int | None = None,
 ) -> None:
-    """Keep messages of a round, without places in the history yet."""
-    place = (session["id"], session["revision"], claim.turn_id, claim.round, kind, now)
-    connection.executemany(INSERT_MESSAGE, [(*place, messages.dump(message)) for message in said])
+    """Keep messages of a round: from place `first` on in the history, None for no places yet."""
+    number, revision = session["id"], session["revision"]
+    for at, message in enumerate(said):
+        seq = None if first is None else first + at
+        row = (number, revision, seq, claim.turn_id, claim.round, kind, now, messages.dump(message))
+        connection.execute(INSERT_MESSAGE, row)
 
 
 def _behind(connection: sqlite3.Connection, session: sqlite3.Row, lines: Iterable[Line]) -> sqlite3.Row:
@@ -153,11 +160,11 @@ def _behind(connection: sqlite3.Connection, session: sqlite3.Row, lines: Iterabl
 
 
 def _placed(connection: sqlite3.Connection, session: sqlite3.Row, claim: Claim) -> int:
-    """Give the turn's messages their places in the history; returns the last place."""
+    """Give the turn's messages their places in the history; returns the place behind them."""
     waiting = connection.execute(
         f"SELECT rowid FROM message WHERE {WAITING} ORDER BY rowid", (session["id"], claim.turn_id)
     ).fetchall()
     first: int = session["message_count"] + 1
     places = [(seq, row["rowid"]) for seq, row in enumerate(waiting, first)]
     connection.executemany("UPDATE message SET seq = ? WHERE rowid = ?", places)
-    return first + len(places) - 1
+    return first + len(places)

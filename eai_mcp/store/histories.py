@@ -51,8 +51,10 @@ def loaded(
     return page
 
 
-def whole(connection: sqlite3.Connection, session: sqlite3.Row, recent: Recent) -> list[Entry]:
-    """The history, of which only what is not remembered is read."""
+def whole(
+    connection: sqlite3.Connection, session: sqlite3.Row, recent: Recent, *, is_ours: bool
+) -> list[Entry]:
+    """The history, of which only what is not remembered is read; if it `is_ours`, nobody puts a copy back."""
 
     def behind(seq: int) -> tuple[list[Entry], int]:
         found = connection.execute(
@@ -69,7 +71,8 @@ def whole(connection: sqlite3.Connection, session: sqlite3.Row, recent: Recent) 
         ).fetchone()
         return row and (row["turn_id"], row["at"])
 
-    return recent.whole(session["mark"], session["revision"], session["message_count"], behind, at)
+    count = session["message_count"]
+    return recent.whole(session["mark"], session["revision"], count, behind, None if is_ours else at)
 
 
 def listed(
@@ -296,7 +299,7 @@ def _allowed(connection: sqlite3.Connection, space: str, each: Put, now: float) 
     session = rows.found(connection, space, each.name)
     if session is None:
         if each.writing == "replace":
-            raise NotFound(f"no session named {each.name!r}; list_sessions shows all", name=each.name)
+            raise NotFound(f"no session named {each.name!r}", name=each.name)
         return None
     if each.writing == "new":
         raise _there(each.name)

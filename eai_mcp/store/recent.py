@@ -71,16 +71,17 @@ class Recent:
         revision: int,
         count: int,
         behind: Callable[[int], tuple[Sequence[Entry], int]],
-        at: Callable[[int], tuple[str, float] | None],
+        at: Callable[[int], tuple[str, float] | None] | None,
     ) -> list[Entry]:
         """The history of `count` messages.
 
-        `behind` reads those after a position, and says their size; `at` reads the turn and time of one.
+        `behind` reads those after a position, and says their size; `at` reads the turn and time of one, None
+        where no copy can take the place of what is remembered.
         """
         with self._lock:
             known, size = self._histories.get((session, revision), ((), 0))
         last = min(len(known), count)
-        if last and (known[last - 1].turn_id, known[last - 1].at) != at(last):
+        if last and at is not None and (known[last - 1].turn_id, known[last - 1].at) != at(last):
             known, size = (), 0
         if len(known) < count:
             more, added = behind(len(known))

@@ -76,9 +76,19 @@ def given(value: Choices | Usage) -> str:
     return dump(messages.told(value))
 
 
+@functools.lru_cache(maxsize=256)
+def _choices(text: str) -> Choices:
+    return Choices(**json.loads(text))
+
+
+@functools.lru_cache(maxsize=256)
+def _usage(text: str) -> Usage:
+    return Usage(**json.loads(text))
+
+
 def usage(row: sqlite3.Row) -> Usage:
     """What a session spent."""
-    return Usage(**json.loads(row["usage"]))
+    return _usage(row["usage"])
 
 
 def question(row: sqlite3.Row) -> Question | None:
@@ -97,7 +107,7 @@ def session(row: sqlite3.Row) -> SessionRow:
         name=row["name"],
         message_count=row["message_count"],
         updated_at=row["updated_at"],
-        choices=Choices(**json.loads(row["choices"])),
+        choices=_choices(row["choices"]),
         usage=usage(row),
         running=running(row),
         question=question(row),
@@ -128,7 +138,7 @@ def known(connection: sqlite3.Connection, space: str, name: str) -> sqlite3.Row:
     """
     row = found(connection, space, name)
     if row is None:
-        raise NotFound(f"no session named {name!r}; talk to it to make it, or see list_sessions", name=name)
+        raise NotFound(f"no session named {name!r}; talk to it to make it", name=name)
     return row
 
 

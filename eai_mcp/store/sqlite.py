@@ -95,6 +95,10 @@ class SqliteStore:
         found = await self._present(lambda c: rows.some(c, space, name), is_small=True)
         return rows.session(found[0]) if found else None
 
+    async def rows(self, space: str, names: Sequence[str]) -> list[SessionRow]:
+        """See `Store`."""
+        return [rows.session(row) for row in await self._present(lambda c: rows.some(c, space, *names))]
+
     async def count(self, space: str, *, apart_from: str) -> int:
         """See `Store`."""
         return await self._read(lambda c: rows.count(c, space, apart_from))
@@ -130,11 +134,12 @@ class SqliteStore:
             place = (session["mark"], session["revision"], session["message_count"])
             if not self._recent.has(*place) or (session["owner"] is not None and self._is_gone(session)):
                 return None
-            return histories.whole(connection, session, self._recent)
+            return histories.whole(connection, session, self._recent, is_ours=self.path is None)
 
         def whole(connection: sqlite3.Connection) -> tuple[sqlite3.Row, list[Entry]]:
             session = rows.known(connection, space, name)
-            return session, histories.whole(connection, session, self._recent)
+            found = histories.whole(connection, session, self._recent, is_ours=self.path is None)
+            return session, found
 
         remembered = await self._read(known, is_small=True)
         return await self._looked_at(whole) if remembered is None else remembered

@@ -63,9 +63,8 @@ def claimed(
     if before is None:
         ensured(connection, space, name, holder.now)
     session = before or rows.known(connection, space, name)
-    number = _next_round(connection, session["id"], start.turn_id)
-    if number and question is None:
-        raise Conflict(f"turn {start.turn_id} of session {name!r} has already ended")
+    # Without a question there is no earlier round; if there is, the row of the turn cannot be inserted.
+    number = _next_round(connection, session["id"], start.turn_id) if question else 0
     request = None if start.request_id is None else rows.key(start.request_id)
     begun = {
         "id": session["id"],
@@ -85,11 +84,14 @@ def claimed(
         " interrupted = 0, attended_at = :now, said = '', updated_at = :now WHERE id = :id",
         begun,
     )
-    connection.execute(
-        "INSERT INTO turn (session, turn_id, round, request_id, at, status, report, revision)"
-        " VALUES (:id, :turn, :round, :request, :now, 'running', :report, :revision)",
-        begun,
-    )
+    try:
+        connection.execute(
+            "INSERT INTO turn (session, turn_id, round, request_id, at, status, report, revision)"
+            " VALUES (:id, :turn, :round, :request, :now, 'running', :report, :revision)",
+            begun,
+        )
+    except sqlite3.IntegrityError as error:
+        raise Conflict(f"turn {start.turn_id} of session {name!r} has already ended") from error
     claim = Claim(space, name, start.turn_id, number, session["fence"] + 1)
     endings.insert(connection, session, claim, rows.INPUT, holder.now, [start.message])
     return claim

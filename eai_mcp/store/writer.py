@@ -67,18 +67,17 @@ class Writer:
         The work may run more than once; only its last run counts. See above for small work, and for work
         that does not have to last.
         """
-        piece = _Piece(work, is_small, lasts)
         if self._path is None:
             if is_small:
                 await anyio.lowlevel.checkpoint_if_cancelled()
             else:
                 await anyio.lowlevel.checkpoint()  # else nobody but the caller would get a turn
-            self._commit([piece])
-        else:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            self._waiting.append(piece)
-            with anyio.CancelScope(shield=True):
-                await self._lead_or_follow(piece)
+            return self._in_memory(work)
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        piece = _Piece(work, is_small, lasts)
+        self._waiting.append(piece)
+        with anyio.CancelScope(shield=True):
+            await self._lead_or_follow(piece)
         if piece.error is not None:
             raise piece.error
         return piece.result  # type: ignore[return-value]  # None only where the work returned it
@@ -134,6 +133,17 @@ class Writer:
     def _is_elsewhere(self, path: Path) -> bool:
         return self._file != database.identity(path)
 
+    def _in_memory(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self.connection()
+        try:
+            with _undone_if_it_fails(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                result = work(connection)
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise database.translated(error, None) from error
+        return result
+
     async def _lead_or_follow(self, piece: _Piece[Any]) -> None:
         while not piece.is_settled:
             if self._is_led:
@@ -183,8 +193,7 @@ class Writer:
         """Run the pieces in one transaction; if that fails, each in one of its own."""
         try:
             connection = self.connection()
-            if self._path is not None:
-                _prepare(connection, waits=True, lasts=True)
+            _prepare(connection, waits=True, lasts=True)
             connection.execute("BEGIN IMMEDIATE")
         except (EaiError, sqlite3.Error) as error:
             self._fail(pieces, error)

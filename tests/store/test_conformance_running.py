@@ -30,6 +30,15 @@ async def test_what_was_saved_is_not_part_of_a_turn_that_ended_well(store):
     assert (await row(store)).running == Running("t2", 100.0)
 
 
+async def test_the_id_of_a_turn_that_has_ended_begins_no_other(store):
+    await take(store, "t1")
+    before = await row(store)
+    with pytest.raises(Conflict, match="t1 of session 'work' has already ended"):
+        await claim(store, "t1", "again")
+    assert await row(store) == before
+    assert await said(store) == [(1, "hi"), (2, "hello")]
+
+
 async def test_many_are_renewed_at_once(store):
     claims = [await claim(store, f"t{number}", name=f"s{number}") for number in range(5)]
     await store.renew({claimed: claimed.turn_id for claimed in claims})

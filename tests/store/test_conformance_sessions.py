@@ -26,6 +26,16 @@ async def test_what_is_not_there_has_no_row_and_no_history(store):
     assert await store.row("", "none") is None
 
 
+async def test_the_rows_of_several_are_those_that_are_there_in_that_space(store):
+    for space, name in (("", "a"), ("", "b"), ("alice", "c")):
+        await store.ensure(space, name)
+    assert await store.rows("", ["b", "c", "none", "a"]) == [
+        await store.row("", "b"),
+        await store.row("", "a"),
+    ]
+    assert await store.rows("", []) == []
+
+
 async def test_a_row_tells_all_but_the_messages(store, clock):
     claimed = await claim(store, "t1")
     clock.now = 101.0
