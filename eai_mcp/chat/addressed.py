@@ -15,8 +15,8 @@ def check(session: str, question: Question | None, answers: Answers | None) -> N
         return
     raise Conflict(
         f"the question of turn {answers.turn_id} in session {session!r} is not open any more: it was"
-        " answered, dropped or followed by another meanwhile, and this answer was not sent; wait_for_reply"
-        " tells how the session stands",
+        " answered, dropped or followed by another meanwhile, and this answer was not sent; see first how the"
+        " session stands",
         chat_session=session,
         turn_id=answers.turn_id,
     )

@@ -21,6 +21,7 @@ from eai_mcp.chat.following import busy
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.lines import Key
 from eai_mcp.chat.shares import Shares
+from eai_mcp.chat.slots import Slots
 from eai_mcp.chat.values import DEFAULT_SESSION, RestoreMode
 from eai_mcp.errors import AlreadyExists, ImportInvalid, InvalidArgument, NotFound
 from eai_mcp.formats import Head, Tally
@@ -43,8 +44,8 @@ LOOK_AGAIN_S = 0.1
 PAGE = 500
 MOST_TOLD = 500
 """Sessions of which each is told that it was put in place; of more, they are told in one."""
-AT_ONCE = 2
-"""Files that are written, or read, at the same time; each keeps a core and a connection busy."""
+AT_ONCE, EACH = 3, 2
+"""Files that are written, or read, at a time, by all and by a space; each keeps a core and a reader busy."""
 _CHOICES = tuple(field.name for field in fields(Choices))
 
 
@@ -111,8 +112,9 @@ class Archive:
         self._shares = shares or Shares(Limits(), store)
         self._limits = limits
         self._now = now
-        self._writing = anyio.CapacityLimiter(AT_ONCE)
-        self._reading = anyio.CapacityLimiter(AT_ONCE)
+        self._writing = Slots(AT_ONCE, each=EACH)
+        self._reading = Slots(AT_ONCE, each=EACH)
+        self._threads = anyio.CapacityLimiter(AT_ONCE)
 
     async def export(
         self,
@@ -145,7 +147,7 @@ class Archive:
             result = take(writing.gzipped(pieces) if packed else pieces)
             return Exported(tally.messages, tuple(_left_out(row))), result
 
-        async with self._writing:
+        async with self._writing.one(space):
             return await self._store.scan(space, taken, name=name)
 
     async def replace(
@@ -167,7 +169,7 @@ class Archive:
         _check_idle(await self._store.row(space, name))
         with Spool(self._folder) as spool:
             means = self._means(spool, tally)
-            read = await self._read(source, lambda pieces: reading.session(pieces, form, means))
+            read = await self._read(space, source, lambda pieces: reading.session(pieces, form, means))
             async with self._shares.making(space, name):
                 revision, dropped = await self._put(space, name, read)
         return Replaced(name, read.message_count, revision, read.format, (*read.repairs, *dropped))
@@ -189,7 +191,7 @@ class Archive:
                     tally.add()
                 return spool.since(0)
 
-            async with self._writing:
+            async with self._writing.one(space):
                 lines = await self._store.scan(space, keep, name=name, revision=revision)
             (new,) = await self._store.put(space, [Put(name=name, lines=lines, writing="replace")])
         tell(self._observe, "session.replaced", session=name, space=space)
@@ -222,7 +224,7 @@ class Archive:
         def taken(found: Found) -> T:
             return take(writing.snapshot(sessions(found), tally, self._limits))
 
-        async with self._writing:
+        async with self._writing.one(space):
             result = await self._store.scan(space, taken)
         return Copied(count, tally.messages, tuple(left_out)), result
 
@@ -242,7 +244,7 @@ class Archive:
         await self._prepare(space, DEFAULT_SESSION)
         with Spool(self._folder) as spool:
             means = self._means(spool, tally)
-            found = await self._read(source, lambda pieces: snapshots.sessions(pieces, means))
+            found = await self._read(space, source, lambda pieces: snapshots.sessions(pieces, means))
             named, repairs = _named(found)
             there = set(await self._running(space)) if mode == "replace" else set[str]()
             for name in named:
@@ -296,12 +298,13 @@ class Archive:
             await self._store.ensure(space, name)
         await self._save((space, name))
 
-    async def _read(self, source: Source, read: Callable[[Iterator[bytes]], T]) -> T:
+    async def _read(self, space: str, source: Source, read: Callable[[Iterator[bytes]], T]) -> T:
         def work() -> T:
             with source() as pieces:
                 return read(pieces)
 
-        return await anyio.to_thread.run_sync(work, limiter=self._reading)
+        async with self._reading.one(space):
+            return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _put(self, space: str, name: str, read: "Imported") -> tuple[int, Sequence[str]]:
         """The new revision, and what of the session was dropped."""

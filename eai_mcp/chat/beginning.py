@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -69,6 +69,14 @@ class Beginning:
             known = await self.store.repeated(space, name, talk.request_id)
             if known is not None:
                 return await self._again(space, name, known)
+        is_counted = self.limits.principal_rate is not None and _is_for_the_rate(talk)
+        with self.shares.admitted(space) if is_counted else nullcontext():
+            return await self._at_turn(space, name, talk, message, wait_s)
+
+    async def _at_turn(
+        self, space: str, name: str, talk: Talk, message: Message, wait_s: float | None
+    ) -> Followed:
+        """Begin the turn at once or, where the talk may wait, once it is its turn."""
         if talk.if_busy == "error":
             if self.lines.is_taken((space, name)):
                 raise await self.following.busy(
@@ -171,41 +179,48 @@ class Beginning:
             request_id=talk.request_id,
             expect=row.version if row else 0,
         )
-        async with self._room(space, name, talk, row):
-            claim = await self.store.claim(space, name, start)
-            if isinstance(claim, Known):
-                return await self._again(space, name, claim)
-            if row is None:
-                tell(self.observe, "session.opened", session=name, space=space)
-            turn = Turn(
-                claim=claim,
-                said=message,
-                chosen=chosen,
-                call=call,
-                limit_s=chosen.limit_s or self.limits.turn_s,
-                samplers=samplers,
-                metadata=metadata,
-                request_id=talk.request_id or "",
-                question=question,
-                question_limit_s=self.limits.question_s,
-                layers=self.layers,
-                toolbox=self.toolbox,
-                kit=self._kit(claim, talk, chosen, question),
-                most_steps=self.limits.turn_steps,
-                observe=self.observe,
-            )
-            self.keeper.add(turn)
-            self.tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
+        with anyio.CancelScope(shield=True):  # a claim without a turn would keep the session busy
+            async with self._room(space, name, talk, row):
+                claim = await self.store.claim(space, name, start)
+                if isinstance(claim, Known):
+                    return await self._again(space, name, claim)
+                if row is None:
+                    tell(self.observe, "session.opened", session=name, space=space)
+                turn = Turn(
+                    claim=claim,
+                    said=message,
+                    chosen=chosen,
+                    call=call,
+                    limit_s=chosen.limit_s or self.limits.turn_s,
+                    samplers=samplers,
+                    metadata=metadata,
+                    request_id=talk.request_id or "",
+                    question=question,
+                    question_limit_s=self.limits.question_s,
+                    layers=self.layers,
+                    toolbox=self.toolbox,
+                    kit=self._kit(claim, talk, chosen, question),
+                    most_steps=self.limits.turn_steps,
+                    observe=self.observe,
+                )
+                self.keeper.add(turn)
+                self.tasks.start_soon(self._run, turn, name=f"turn {claim.turn_id}")
         return turn
 
+    def _room(
+        self, space: str, name: str, talk: Talk, row: SessionRow | None
+    ) -> AbstractAsyncContextManager[None]:
+        """Begin a turn in the block, if the space's share has room for it."""
+        if self.limits.principal_turns is None and self.limits.principal_sessions is None:
+            return nullcontext()
+        return self._share(space, name, talk, row)
+
     @asynccontextmanager
-    async def _room(self, space: str, name: str, talk: Talk, row: SessionRow | None) -> AsyncIterator[None]:
-        """Begin a turn in the block, if the space's share has room for it, and in one piece."""
-        # A sub-agent's turn is part of its caller's; one that comes in between will be told of that.
-        is_own = not talk.chain and not (row and row.running)
-        # A claim without a turn would keep the session busy.
-        starting = self.shares.starting(space, self.keeper.own_turns) if is_own else nullcontext()
-        with anyio.CancelScope(shield=True), starting:
+    async def _share(self, space: str, name: str, talk: Talk, row: SessionRow | None) -> AsyncIterator[None]:
+        # One that comes in between will be told of that.
+        will_be_busy = row is not None and row.running is not None
+        starting = self.shares.starting(space, self.keeper.count, is_subagent=bool(talk.chain))
+        with nullcontext() if will_be_busy else starting:
             async with self.shares.making(space, *([] if row else [name])):
                 yield
 
@@ -234,3 +249,12 @@ class Beginning:
             # The rest of what it began is settled with this round.
             self.waiting[turn.claim.space, turn.claim.name, turn.claim.turn_id] = Begun(ends=ends)
         await turn.tell_failure()
+
+
+def _is_for_the_rate(talk: Talk) -> bool:
+    """Whether a talk counts: a sub-agent's does not, nor does a person's answer to a form.
+
+    Those are part of a turn that was counted, and a person would have to say it all again.
+    """
+    is_from_form = talk.answers is not None and talk.answers.asked_in is not None
+    return not talk.chain and not is_from_form

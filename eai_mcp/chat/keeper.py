@@ -46,9 +46,12 @@ class Keeper:
         """Those that run in this process."""
         return tuple(self._turns.values())
 
-    def own_turns(self, space: str) -> int:
-        """How many of a space run in this process, without those of sub-agents."""
-        return sum(turn.claim.space == space and len(turn.kit.chain) == 1 for turn in self._turns.values())
+    def count(self, space: str, is_subagent: bool) -> int:
+        """How many of a space run in this process, those of sub-agents or the others."""
+        return sum(
+            turn.claim.space == space and (len(turn.kit.chain) > 1) == is_subagent
+            for turn in self._turns.values()
+        )
 
     def turn(self, key: Key) -> Turn | None:
         """The one that runs in a session, or whose end could not be saved yet."""

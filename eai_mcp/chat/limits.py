@@ -8,6 +8,9 @@ from eai_mcp.errors import LimitExceeded
 if TYPE_CHECKING:
     from eai_mcp.store import SessionRow
 
+SUBAGENTS = 4
+"""Turns of sub-agents for each of the `principal_turns`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -20,7 +23,8 @@ class Limits:
     `session_tokens` (read and written) and `session_usd`; None is no limit.
 
     Each space has a share: `principal_rate` talks a second, `principal_burst` at once (None: those of a
-    second), `principal_turns` that run at a time, `principal_sessions` beside the default one.
+    second), `principal_turns` that run at a time, and `SUBAGENTS` times as many of sub-agents,
+    `principal_sessions` beside the default one.
     """
 
     turn_s: float = 1800.0

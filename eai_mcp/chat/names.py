@@ -27,6 +27,11 @@ def checked(name: str, field: str = "chat_session") -> str:
     return name
 
 
+def is_one(name: str) -> bool:
+    """Whether a session may have that name."""
+    return len(name) <= LONGEST and bool(_ALLOWED.fullmatch(name)) and name not in (".", "..")
+
+
 def check_text(field: str, text: str | None) -> None:
     """See that a store can look for `text`, which may be any short text.
 

@@ -33,6 +33,15 @@ def played(
     return _system_text(macros, prompt, lore) or None, _with_deep(whole, deep)
 
 
+def greeting(macros: Macros) -> str:
+    """What the card says first: in every turn of a session the same, as it was shown when that began.
+
+    Raises:
+        ConfigError: It grows beyond all reason.
+    """
+    return replace(macros, turn="").filled(macros.card.first_message, "first_mes")
+
+
 def _lore(macros: Macros, messages: Sequence[Message]) -> tuple[tuple[Lore, str], ...]:
     book = macros.card.book
     if book is None:
@@ -66,7 +75,7 @@ def _system_text(macros: Macros, prompt: str, lore: Iterable[tuple[Lore, str]]) 
         *_section("Scenario", macros.filled(card.scenario, "scenario"), placed["scenario"]),
         *placed["after_char"],
         *_section("Examples", macros.filled(card.example_messages, "mes_example")),
-        *_section("Greeting", macros.filled(card.first_message, "first_mes")),
+        *_section("Greeting", greeting(macros)),
     ]
     said = [part.strip() for part in parts if part.strip()]
     if sum(map(len, said)) > LARGEST:

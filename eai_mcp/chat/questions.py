@@ -30,7 +30,7 @@ from eai_mcp.messages import (
     ToolUseBlock,
 )
 from eai_mcp.middleware import Ask
-from eai_mcp.store import Question, SessionRow, Start, Store
+from eai_mcp.store import Outcome, Question, SessionRow, Settlement, Start, Store
 
 NAME = "ask_user"
 ASK_USER = ToolSpec(
@@ -192,6 +192,34 @@ async def withdraw(store: Store, space: str, row: SessionRow, question: Question
     )
     await store.withdraw(space, row.name, start, settlement)
     return result
+
+
+async def leave_open(
+    store: Store, space: str, row: SessionRow, outcome: Outcome, *, request_id: str, why: str
+) -> None:
+    """Let `request_id` stand for the turn of an open question, which ended with `outcome`, or failed since.
+
+    It is a round in which nothing was said: the question waits on, and its turn is told with `why` it does.
+
+    Raises:
+        Conflict: Somebody was faster, and answered it or closed it.
+    """
+    question = row.question
+    assert question is not None
+    report = outcome.report
+    if why:
+        warnings = report.get("warnings")
+        report = {**report, "warnings": [*(warnings if isinstance(warnings, list) else ()), why]}
+        question = replace(question, data={**question.data, "report": report})
+    start = Start(
+        turn_id=question.turn_id,
+        message=answer(question, Message("user", (TextBlock(why),))),
+        report=report,
+        request_id=request_id,
+        expect=row.version,
+    )
+    outcome = replace(outcome, report=report)
+    await store.withdraw(space, row.name, start, Settlement(outcome=outcome, kept=False, question=question))
 
 
 def unforeseen(session: str, question: Question) -> Conflict:

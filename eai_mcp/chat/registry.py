@@ -1,7 +1,7 @@
 """The sessions: talked to, waited for, interrupted, read, copied, closed. The store keeps them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,8 +105,6 @@ class Registry:
             SessionBusy: Another turn is running in the session.
             Conflict: It answers a question that is not open any more.
         """
-        if not talk.chain:
-            self._shares.admit(space)
         return await self.beginning.begin(space, talk, wait_s=wait_s)
 
     async def reply(self, turn: Followed, wait_s: float) -> TurnResult:
@@ -181,6 +179,20 @@ class Registry:
             followed.interrupt()
         return await self.reply(followed, INTERRUPT_LIMIT_S)
 
+    async def leave_open(
+        self, space: str, session: str, turn_id: str, *, request_id: str, why: str = ""
+    ) -> None:
+        """Keep for all processes that the question of a turn was left open, and `why`; see `by_request`.
+
+        Raises:
+            Conflict, SessionBusy: It is not open any more.
+        """
+        row = await self.session(space, session)
+        found = await self._store.find(space, row.name, turn_id)
+        if row.question is None or row.question.turn_id != turn_id or isinstance(found, Running):
+            raise Conflict(f"turn {turn_id} asks nothing any more", chat_session=row.name, turn_id=turn_id)
+        await questions.leave_open(self._store, space, row, found[0], request_id=request_id, why=why)
+
     async def stop(self, space: str, turn: Followed, reason: str | None = None) -> TurnResult:
         """Stop a turn that is followed, and tell how it ended.
 
@@ -216,12 +228,12 @@ class Registry:
         await self._ensure_default(space, name)
         row = await self._store.row(space, name)
         if row is None:
-            raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
+            raise NotFound(f"no session named {name!r}", name=name)
         return row
 
-    async def row(self, space: str, session: str) -> SessionRow | None:
-        """A session without its messages, None if there is none. Unlike `session`, it makes none either."""
-        return await self._store.row(space, names.checked(session))
+    async def rows(self, space: str, sessions: Sequence[str]) -> list[SessionRow]:
+        """Those of the sessions that are there, without their messages. Unlike `session`, it makes none."""
+        return await self._store.rows(space, [one for one in sessions if names.is_one(one)])
 
     async def history(
         self,
@@ -267,7 +279,7 @@ class Registry:
             raise CannotClose("the session 'default' is always there, and cannot be closed", name=name)
         await self._keeper.save((space, name))
         if not await self._store.delete(space, name):
-            raise NotFound(f"no session named {name!r}; list_sessions shows all", name=name)
+            raise NotFound(f"no session named {name!r}", name=name)
         tell(self._observe, "session.closed", session=name, space=space)
 
     async def fork(self, space: str, session: str, new: str, *, upto: int | None = None) -> SessionRow:

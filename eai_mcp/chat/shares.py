@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-import anyio
-
-from eai_mcp.chat.limits import Limits
+from eai_mcp.chat.limits import SUBAGENTS, Limits
+from eai_mcp.chat.lines import Lines
 from eai_mcp.chat.values import DEFAULT_SESSION
 from eai_mcp.errors import LimitExceeded, Throttled
 from eai_mcp.store import Store
@@ -36,18 +35,29 @@ class Shares:
         self._store = store
         self._now = now
         self._buckets: dict[str, _Bucket] = {}
-        self._starting: Counter[str] = Counter()
-        self._making = anyio.Lock()
+        self._starting: Counter[tuple[str, bool]] = Counter()
+        self._making = Lines()
 
-    def admit(self, space: str) -> None:
-        """Count a talk.
+    @contextmanager
+    def admitted(self, space: str) -> Iterator[None]:
+        """Begin a talk in the block; one that fails does not count.
 
         Raises:
-            Throttled: There were too many just now; nothing was counted.
+            Throttled: There were too many just now.
         """
-        rate, now = self._limits.principal_rate, self._now()
+        rate = self._limits.principal_rate
         if rate is None:
+            yield
             return
+        bucket = self._taken_from(space, rate)
+        try:
+            yield
+        except BaseException:
+            bucket.left += 1
+            raise
+
+    def _taken_from(self, space: str, rate: float) -> _Bucket:
+        now = self._now()
         most = self._limits.principal_burst or max(1, math.ceil(rate))
         if space not in self._buckets and len(self._buckets) >= MOST_BUCKETS:
             self._forget(rate, most, now)
@@ -62,6 +72,7 @@ class Shares:
                 limit=rate,
             )
         bucket.left -= 1
+        return bucket
 
     def _forget(self, rate: float, most: int, now: float) -> None:
         """Let go of those that are full again."""
@@ -72,8 +83,10 @@ class Shares:
         }
 
     @contextmanager
-    def starting(self, space: str, running: Callable[[str], int]) -> Iterator[None]:
-        """Start a turn in the block, beside those of the space that are `running`.
+    def starting(
+        self, space: str, running: Callable[[str, bool], int], *, is_subagent: bool = False
+    ) -> Iterator[None]:
+        """Start a turn in the block, beside those of the space that are `running`, sub-agents' or its own.
 
         Raises:
             LimitExceeded: They are too many.
@@ -82,21 +95,25 @@ class Shares:
         if limit is None:
             yield
             return
-        at_once = running(space) + self._starting[space]
+        kind = (space, is_subagent)
+        limit *= SUBAGENTS if is_subagent else 1
+        at_once = running(*kind) + self._starting[kind]
         if at_once >= limit:
+            whose = " of sub-agents" if is_subagent else ""
             raise LimitExceeded(
-                f"{at_once} turns are running, of {limit} that may at once; wait for one, or interrupt it",
+                f"{at_once} turns{whose} are running, of {limit} that may at once;"
+                " wait for one, or interrupt it",
                 retryable=True,
                 limit=limit,
                 actual=at_once,
             )
-        self._starting[space] += 1
+        self._starting[kind] += 1
         try:
             yield
         finally:
-            self._starting[space] -= 1
-            if not self._starting[space]:
-                del self._starting[space]
+            self._starting[kind] -= 1
+            if not self._starting[kind]:
+                del self._starting[kind]
 
     @asynccontextmanager
     async def making(self, space: str, *names: str, only: bool = False) -> AsyncIterator[None]:
@@ -111,7 +128,8 @@ class Shares:
         if limit is None or not await self._more(space, names, only):
             yield
             return
-        async with self._making:  # two would else take the last place
+        # Two would else take the last place; other spaces do not wait for what may be a long import.
+        async with self._making.head((space, "")):
             more = await self._more(space, names, only)
             there = 0 if only else await self._store.count(space, apart_from=DEFAULT_SESSION)
             if more and there + more > limit:

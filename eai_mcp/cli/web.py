@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 SMALLEST_BODY, LARGEST_BODY = 64 * 1024, 1024 * 1024 * 1024
 MOST = 1_000_000_000
+HOST, PORT = "127.0.0.1", 8000
 OF_HTTP = (
+    "host",
+    "port",
     "path",
     "max_body",
     "stateful",
@@ -33,12 +36,11 @@ def add(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("HTTP")
     group.add_argument(
         "--host",
-        default="127.0.0.1",
-        help="address for sse and http (default %(default)s); one that others reach needs --token-file or"
-        " --issuer",
+        metavar="ADDRESS",
+        help=f"for sse and http (default {HOST}); one that others reach needs --token-file or --issuer",
     )
     group.add_argument(
-        "--port", type=int, default=8000, help="port for sse and http; 0 picks one (default %(default)s)"
+        "--port", type=whole, metavar="N", help=f"for sse and http; 0 picks one (default {PORT})"
     )
     group.add_argument("--path", metavar="PATH", help="where streamable HTTP is (default /mcp)")
     group.add_argument(
@@ -70,9 +72,10 @@ def _add_callers(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("callers, each with sessions of their own")
     group.add_argument(
         "--token-file",
-        type=Path,
+        type=file,
         metavar="FILE",
-        help="who may call over HTTP: a NAME=TOKEN line each; looked at again when it changes",
+        help="who may call over HTTP: a NAME=TOKEN line each; looked at again when it changes, and nobody may"
+        " once it is gone",
     )
     group.add_argument("--issuer", metavar="URL", help="or those with a JWT of this OAuth issuer")
     group.add_argument("--audience", metavar="AUD", help="for whom its tokens must be, best our own URL")
@@ -81,13 +84,19 @@ def _add_callers(made: argparse.ArgumentParser) -> None:
         "--scope", action="append", default=[], metavar="NAME", help="what they must grant; may be repeated"
     )
     group.add_argument(
-        "--principal-rate", type=rate, metavar="N", help="talks a second that each caller may begin"
+        "--principal-rate",
+        type=rate,
+        metavar="N",
+        help="talks a second that each caller may begin, beside a person's answers to forms",
     )
     group.add_argument(
         "--principal-burst", type=count, metavar="N", help="how many at once (default: those of a second)"
     )
     group.add_argument(
-        "--principal-turns", type=count, metavar="N", help="turns of each caller that may run at a time"
+        "--principal-turns",
+        type=count,
+        metavar="N",
+        help="turns of each caller that may run at a time, and four times as many of sub-agents",
     )
     group.add_argument(
         "--principal-sessions", type=count, metavar="N", help="sessions of each, beside the default one"
@@ -118,8 +127,10 @@ def check(options: argparse.Namespace, *, has_terminal: bool) -> None:
     from eai_mcp.server import address, guard, http
 
     guard.check(options.allow_host, options.allow_origin)
-    http.check_path(options.path or http.PATH)
-    address.checked(options.host, is_guarded=bool(options.token_file or options.issuer))
+    http.check_path(http.PATH if options.path is None else options.path)
+    address.checked(
+        HOST if options.host is None else options.host, is_guarded=bool(options.token_file or options.issuer)
+    )
 
 
 def gate(options: argparse.Namespace) -> "Gate | None":
@@ -144,16 +155,34 @@ def gate(options: argparse.Namespace) -> "Gate | None":
 
 
 def rate(text: str) -> float:
-    """How often something may be; argparse shows the name of this function for what is no number."""
-    value = float(text)
+    """How often something may be."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
     if not 0 < value <= MOST:  # which no NaN is
         raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
     return value
 
 
+def whole(text: str) -> int:
+    """A number without a fraction, and without a unit."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
+
+
+def file(text: str) -> Path:
+    """Where a file is; an empty path would be the folder that we are in."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be the path of a file; it is empty")
+    return Path(text)
+
+
 def _between(least: int, most: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        value = int(text)
+        value = whole(text)
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"must be {least} to {most}, not {text}")
         return value
@@ -166,7 +195,8 @@ count, size = _between(1, MOST), _between(SMALLEST_BODY, LARGEST_BODY)
 
 def _check_unused(options: argparse.Namespace, names: tuple[str, ...], where: str) -> None:
     for name in names:
-        if getattr(options, name) not in (None, False, []):
+        value = getattr(options, name)
+        if value is not None and value is not False and value != []:  # a port may be 0, which equals False
             raise _wrong(f"--{name.replace('_', '-')} says nothing {where}", name)
 
 

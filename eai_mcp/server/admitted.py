@@ -15,11 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eai_mcp.app import unwrapped
-from eai_mcp.server.principal import Principal, Refusal
+from eai_mcp.server.principal import Principal, Refusal, as_stranger, is_stranger
 from eai_mcp.server.replies import Reply
 from eai_mcp.server.tokens import Tokens
 
-OPEN = ("/healthz",)
 UNSAID = Refusal(status=401, error="unauthorized", message="say Authorization: Bearer TOKEN")
 UNKNOWN = Refusal(status=401, error="invalid_token", message="this token is not, or no longer, known here")
 
@@ -77,17 +76,19 @@ class Admitted:
         """Serve the request, or say why not."""
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
-        elif scope["type"] != "http" or scope["path"] in OPEN:
+        elif scope["type"] != "http" or is_stranger(scope):
             await self._app(scope, receive, send)
         elif (told := self._metadata(scope)) is not None:
             await told(scope, receive, send)
         else:
             self._look()
             found = await self._gate.principal(Headers(scope=scope))
-            if isinstance(found, Refusal):
-                await self._refused(found, scope)(scope, receive, send)
-            else:
+            if not isinstance(found, Refusal):
                 await self._serve(found, scope, receive, send)
+            elif (asked := as_stranger(scope)) is not None:
+                await self._app(asked, receive, send)
+            else:
+                await self._refused(found, scope)(scope, receive, send)
 
     async def _serve(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         reply = Reply(send)

@@ -17,14 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eai_mcp.errors import ConfigError
 from eai_mcp.server.address import LOOPBACK, authority
+from eai_mcp.server.principal import as_stranger
 
-FREE = ("/healthz",)
 METHODS = "GET, POST, DELETE, OPTIONS"
 SENT = ("accept", "authorization", "content-type", "last-event-id")
 SHOWN = "mcp-session-id, www-authenticate"
 KEPT_S = 600
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?", re.ASCII)
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[^\s/?#@\\*\"',;]{1,260}", re.ASCII)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}", re.ASCII)
+_USUAL_PORTS = {"http": "80", "https": "443"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +84,14 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, or answer 421 or 403."""
-        if scope["type"] != "http" or scope["path"] in FREE:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(headers)
         if refusal is not None:
-            await refusal(scope, receive, send)
+            asked = as_stranger(scope)
+            await (self._app(asked, receive, send) if asked else refusal(scope, receive, send))
             return
         origin = headers.get("origin", "")
         if origin.lower() not in self._names.origins:
@@ -146,13 +148,16 @@ def _allowed(text: str, own_port: int) -> set[str]:
 
 
 def _origin(text: str) -> str:
-    origin = text.lower().removesuffix("/")
-    if not _ORIGIN.fullmatch(origin):
+    """As browsers write it: in small letters, without the usual port; a name with other letters in ASCII."""
+    scheme, _, name = text.lower().removesuffix("/").partition("://")
+    found = _HOST.fullmatch(name)
+    if not _SCHEME.fullmatch(scheme) or found is None or (found[2] and not 1 <= int(found[2]) <= 65535):
         raise ConfigError(
             f"--allow-origin takes the origin of a page, like https://app.example.com, not {text!r}",
             field="allow_origin",
         )
-    return origin
+    port = str(int(found[2])) if found[2] else None
+    return f"{scheme}://{found[1]}" + (f":{port}" if port and port != _USUAL_PORTS.get(scheme) else "")
 
 
 def _is_address(host: str) -> bool:

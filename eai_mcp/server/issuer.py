@@ -1,15 +1,16 @@
 """The public keys of an OAuth issuer: found, fetched when they are needed, and kept for a while.
 
-Anybody can send a token that names a key which nobody has, so what that makes us fetch is limited. Requests
-that need the same fetch share it.
+Anybody can send a token that names a key which nobody has, or that no key has signed, so what that makes us
+fetch is limited. Requests that need the same fetch share it.
 """
 
 import ipaddress
+import itertools
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -28,12 +29,14 @@ LIMIT_S = 5.0
 LARGEST = 1024 * 1024
 MOST_REDIRECTS = 3
 MOST_KEYS = 100
+MOST_TRIED = 10
+"""Keys that a token is checked with, if it does not say which."""
 FRESH_S = 600.0
 """After so long they are fetched anew, since the issuer may have withdrawn one."""
 KEPT_S = 3600.0
 """For so long they are used all the same while the issuer does not answer."""
 UNKNOWN_S = 30.0
-"""Between two fetches for a key that is not among them."""
+"""Between two fetches for a key that is not among them, or that none of them is."""
 AGAIN_S = 5.0
 """Between a fetch that failed and the next one."""
 SMALLEST_RSA = 2048
@@ -88,10 +91,8 @@ class Keys:
         self._fetching = anyio.Lock()
         self._fetches = 0
 
-    async def find(self, name: str | None, algorithm: str) -> Key | None:
-        """The key that a token names, None if the issuer has none that goes with the algorithm.
-
-        A token that names none has to go with a single key.
+    async def find(self, name: str | None, algorithm: str) -> tuple[Key, ...]:
+        """Those that may have signed a token that names one, or none. There may be none of them.
 
         Raises:
             Unavailable: The issuer cannot be asked.
@@ -99,16 +100,26 @@ class Keys:
         if self._fetched_at is None or self._now() >= self._fetched_at + FRESH_S:
             await self._renew()
         found = self._matching(name, algorithm)
-        if found is None and name is not None and (self._may_ask(UNKNOWN_S) or self._fetching.locked()):
+        if not found and self._may_look_again():
             await self._fetch()
             found = self._matching(name, algorithm)
-        if found is None and self._complaint:
+        if not found and self._complaint:
             raise self._failure()  # it may be a new key of an issuer that does not answer
         return found
 
-    def _matching(self, name: str | None, algorithm: str) -> Key | None:
-        fitting = [key for key in self._keys if algorithm in key.algorithms and name in (None, key.name)]
-        return fitting[0] if fitting and (name is not None or len(fitting) == 1) else None
+    async def find_others(self, name: str | None, algorithm: str, known: tuple[Key, ...]) -> tuple[Key, ...]:
+        """Those that took the place of `known`, by the same name, none if nobody knows of any."""
+        if self._matching(name, algorithm) == known and self._may_look_again():
+            with suppress(Unavailable):  # a forged token is no reason to say so
+                await self._fetch()
+        return tuple(key for key in self._matching(name, algorithm) if key not in known)
+
+    def _matching(self, name: str | None, algorithm: str) -> tuple[Key, ...]:
+        fitting = (key for key in self._keys if algorithm in key.algorithms and name in (None, key.name))
+        return tuple(itertools.islice(fitting, MOST_TRIED))
+
+    def _may_look_again(self) -> bool:
+        return self._may_ask(UNKNOWN_S) or self._fetching.locked()
 
     def _may_ask(self, pause_s: float) -> bool:
         return self._asked_at is None or self._now() >= self._asked_at + pause_s

@@ -2,6 +2,8 @@
 
 Over HTTP with authentication each principal has a space of its own; whoever lets the request in notes it in
 the request's scope. Everywhere else there is one space, ''.
+
+Only whether the server is ready is told to strangers, too: what asks for it seldom has a token, or our name.
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from starlette.types import Scope
 
 SPACE = "eai_mcp.space"
 """Where a request's scope has it."""
+READY = "/readyz"
+_STRANGER = "eai_mcp.stranger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,14 @@ def space_of(context: ServerRequestContext[Any, Any]) -> str:
     """The space of whoever sent this message: the request that carried it, not the connection, says so."""
     found: str = getattr(context.request, "scope", {}).get(SPACE, "")
     return found
+
+
+def as_stranger(scope: Scope) -> Scope | None:
+    """The request of somebody who is not let in, if it asks for what is told to everybody, else None."""
+    is_answered = scope["path"] == READY and scope["method"] in ("GET", "HEAD")
+    return {**scope, _STRANGER: True} if is_answered else None
+
+
+def is_stranger(scope: Scope) -> bool:
+    """Whether a request was passed on all the same."""
+    return _STRANGER in scope

@@ -1,13 +1,17 @@
 """The tokens in a file, one NAME=TOKEN a line, and whose each is.
 
-The file is looked at again while it is in use: who is taken out of it is out within a second. What became of
-it may be wrong, as while somebody is writing it; then the former tokens stay.
+The file is looked at again while it is in use: who is taken out of it is out within a second. Somebody
+may be writing it just then, so what looks unfinished counts once it was the same in two looks: a last line
+without an end, no line with a token, or no file. No file, and one of comments alone, let nobody in. An empty
+or wrong one may be an accident: the former tokens stay, and that is said again and again.
 """
 
 import codecs
+import errno
 import hashlib
 import hmac
 import logging
+import math
 import os
 import re
 import secrets
@@ -24,6 +28,10 @@ SHORTEST, LONGEST = 16, 4096
 LARGEST = 1024 * 1024
 LONGEST_NAME = 64
 LOOK_S = 1.0
+REMIND_S = 60.0
+"""Between two complaints of a file that stays as it is."""
+GONE = (errno.ENOENT,)
+"""The stamp of a file that is not there."""
 # As a session's name, without the colon that the spaces of other principals have.
 _NAME = re.compile(r"[A-Za-z0-9._@+-]+", re.ASCII)
 
@@ -44,9 +52,11 @@ class Tokens:
         self._now = now
         # Of another length than the tokens, and of no use to whoever gets to see one.
         self._key = secrets.token_bytes(32)
-        self._stamp = _stamp(file)
+        self._stamp = self._seen = _stamp(file)
         self._looked_at = now()
-        self._principals = self._read()
+        self._complaint = ""
+        self._complained_at = 0.0
+        self._principals = self._read(_text(file))
         if not self._principals:
             raise ConfigError(f"the token file {file} has no line like NAME=TOKEN", field="token_file")
 
@@ -71,24 +81,39 @@ class Tokens:
         if self.next_look_s() > 0:
             return False
         self._looked_at = self._now()
-        stamp = _stamp(self._file)
-        if stamp == self._stamp:
-            return False
-        self._stamp, before = stamp, self._principals
-        try:
-            self._principals = self._read()
-        except ConfigError as error:
-            log.warning("%s; the former tokens stay", error.message)
-            return False
-        log.info("the token file %s was read again: %d tokens", self._file, len(self._principals))
+        stamp, before = _stamp(self._file), self._principals
+        is_settled, self._seen = stamp == self._seen, stamp
+        if stamp != self._stamp:
+            self._take(stamp, is_settled=is_settled)
+        if self._complaint and self._now() >= self._complained_at + REMIND_S:
+            self._complained_at = self._now()
+            log.warning("%s", self._complaint)
         return self._principals != before
+
+    def _take(self, stamp: Stamp, *, is_settled: bool) -> None:
+        """Have the file count as it is now, unless somebody may be writing it."""
+        try:
+            text = "" if stamp == GONE else _text(self._file)
+            if not is_settled and (not _is_finished(text) or not self._read(text)):
+                return
+            if stamp != GONE and not text.strip():
+                raise _wrong(f"the token file {self._file} is empty, not even a comment is in it")
+            self._principals = self._read(text)
+        except ConfigError as error:
+            self._complaint, self._complained_at = f"{error.message}; the former tokens stay", -math.inf
+        else:
+            self._complaint = ""
+            log.info("the token file %s was read again: %d tokens", self._file, len(self._principals))
+            if not self._principals:
+                log.warning("the token file %s has no token any more: nobody is let in by it", self._file)
+        self._stamp = stamp
 
     def _digest(self, token: str) -> bytes:
         return hashlib.blake2b(token.encode("utf-8", "surrogateescape"), key=self._key).digest()
 
-    def _read(self) -> tuple[Principal, ...]:
+    def _read(self, text: str) -> tuple[Principal, ...]:
         found: dict[str, bytes] = {}
-        for number, line in enumerate(_text(self._file).splitlines(), 1):
+        for number, line in enumerate(text.splitlines(), 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             name, token = _parted(f"{self._file}: line {number}", line)
@@ -112,9 +137,17 @@ def _parted(where: str, line: str) -> tuple[str, str]:
         raise _wrong(f"{where} should be like NAME=TOKEN")
     if not _NAME.fullmatch(name) or name in (".", "..") or len(name) > LONGEST_NAME:
         raise _wrong(f"{where} should begin with a name of 1 to {LONGEST_NAME} letters, digits and . _ @ + -")
-    if not SHORTEST <= len(token) <= LONGEST or not token.isascii() or not token.isprintable():
-        raise _wrong(f"{where} should have a token of {SHORTEST} to {LONGEST} printable ASCII characters")
+    is_plain = token.isascii() and token.isprintable() and not set(token) & set(" \"'")
+    if not SHORTEST <= len(token) <= LONGEST or not is_plain:
+        raise _wrong(
+            f"{where} should have a token of {SHORTEST} to {LONGEST} printable ASCII characters, no space or"
+            " quote among them, and nothing behind it"
+        )
     return name, token
+
+
+def _is_finished(text: str) -> bool:
+    return text.endswith(("\n", "\r"))
 
 
 def _text(file: Path) -> str:

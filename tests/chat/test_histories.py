@@ -40,7 +40,7 @@ async def test_the_default_session_is_always_there(catalog):
         assert (await registry.session("", "default")).message_count == 0
         with pytest.raises(NotFound):
             await history(registry, "other")
-        with pytest.raises(NotFound, match="list_sessions shows all"):
+        with pytest.raises(NotFound, match="no session named"):
             await registry.session("", "other")
 
 

@@ -1,18 +1,22 @@
 """What one space may take of the server, and that the others do not notice."""
 
-from contextlib import asynccontextmanager, nullcontext
+import threading
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import anyio
+import anyio.from_thread
 import pytest
 
 from eai_mcp.calls import TextDelta
 from eai_mcp.chat.limits import Limits
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.shares import MOST_BUCKETS, Shares
-from eai_mcp.chat.values import Talk
-from eai_mcp.errors import LimitExceeded, RateLimited, SessionBusy
+from eai_mcp.chat.values import Answers, Talk
+from eai_mcp.errors import LimitExceeded, RateLimited, SessionBusy, UnknownName
 from eai_mcp.formats import Tally
 from eai_mcp.store.sqlite import SqliteStore
+from tests.chat import archiving, taking
+from tests.fakes import said
 from tests.pipeline.clock import Clock
 
 
@@ -48,7 +52,8 @@ def admitted(found, space):
     """How many talks a space may begin now, and how long it then has to wait."""
     for number in range(100):
         try:
-            found.admit(space)
+            with found.admitted(space):
+                pass
         except RateLimited as error:
             return number, error.retry_after_s
     raise AssertionError("there is no end")
@@ -77,7 +82,8 @@ def test_spaces_that_are_quiet_are_forgotten():
     found, clock = shares(principal_rate=1)
     for number in range(3 * MOST_BUCKETS):
         clock.now += 0.01
-        found.admit(str(number))
+        with found.admitted(str(number)):
+            pass
     assert len(found._buckets) <= MOST_BUCKETS + 1
 
 
@@ -91,6 +97,48 @@ async def test_too_many_talks_are_told_when_to_come_again(catalog):
         assert 900 < (caught.value.retry_after_s or 0) < 1001
         await registry.begin("bob", Talk(content="x"))
         await registry.begin("ann", Talk(content="x", session="child", chain=("default",)))
+
+
+ONCE = Limits(principal_rate=0.001)
+
+
+async def test_a_request_that_is_repeated_is_answered_and_not_counted(catalog):
+    """Issue 8: "limits and rate"; a request id stands for the turn that it began, however many came since."""
+    async with taking.opened(catalog, said("x"), limits=ONCE) as (registry, _):
+        first = await taking.ask(registry, "hi", request_id="r")
+        assert (await taking.ask(registry, "hi", request_id="r")).turn_id == first.turn_id
+        with pytest.raises(RateLimited):
+            await taking.ask(registry, "hi", request_id="other")
+
+
+async def test_a_talk_that_begins_nothing_is_not_counted(catalog):
+    async with taking.opened(catalog, said("x"), limits=ONCE) as (registry, _):
+        for _ in range(3):
+            with pytest.raises(UnknownName):
+                await taking.ask(registry, "hi", model="none")
+        assert (await taking.ask(registry, "hi")).reply == "x"
+
+
+async def test_what_a_person_answers_to_a_form_is_not_lost_to_the_rate(catalog):
+    """Issue 8: "human mode"; a person can't be told to come again. A program can, in the same turn."""
+    steps = [taking.uses(taking.asks()), taking.uses(taking.asks()), said("x")]
+    async with taking.opened(catalog, *steps, limits=ONCE) as (registry, _):
+        asked = await taking.ask(registry, "hi")
+        form = Answers(turn_id=asked.turn_id, asked_in=asked.asked_in)
+        assert (await taking.ask(registry, "red", answers=form)).status == "awaiting_input"
+        with pytest.raises(RateLimited):
+            await taking.ask(registry, "blue", answers=Answers(turn_id=asked.turn_id, asked_in=None))
+
+
+async def test_sub_agents_have_a_bound_of_their_own(catalog):
+    """Issue 8: "per-principal … limits": a turn does not have as many others run as it likes."""
+    async with opened(catalog, silent, principal_turns=1) as registry:
+        await registry.begin("ann", Talk(content="x"))
+        for number in range(4):
+            await registry.begin("ann", Talk(content="x", session=f"s{number}", chain=("default",)))
+        with pytest.raises(LimitExceeded, match="4 turns of sub-agents are running, of 4 that may"):
+            await registry.begin("ann", Talk(content="x", session="s4", chain=("default", "s0")))
+        await registry.begin("bob", Talk(content="x", session="s4", chain=("default",)))
 
 
 async def test_only_so_many_turns_run_at_once(catalog):
@@ -179,3 +227,64 @@ async def test_histories_from_files_make_no_more_sessions_than_may_be(catalog):
 
 def source(data):
     return lambda: nullcontext(iter([data]))
+
+
+async def test_a_space_that_makes_a_session_for_long_keeps_no_other_from_it():
+    """Issue 8: "per-principal sessions, limits"; one principal's import is no wait for the others."""
+    found, _ = shares(principal_sessions=1)
+    with anyio.fail_after(5):
+        async with found.making("ann", "a"), found.making("bob", "b"):
+            pass
+
+
+class Held:
+    """Pieces of files that come once they are let go, and how many are waited for in threads."""
+
+    def __init__(self):
+        self.begun = anyio.Semaphore(0)
+        self._go_on = threading.Event()
+
+    def wait(self):
+        anyio.from_thread.run_sync(self.begun.release)
+        self._go_on.wait(10)
+
+    def take(self, pieces):
+        self.wait()
+        return b"".join(pieces)
+
+    @contextmanager
+    def source(self):
+        self.wait()
+        yield iter([b"[]"])
+
+    @contextmanager
+    def until_the_end(self):
+        """Let all go at the end of the block, whatever happens: threads cannot be cancelled."""
+        try:
+            yield
+        finally:
+            self._go_on.set()
+
+
+@pytest.mark.parametrize("moves", ["out", "in"])
+async def test_a_space_that_moves_much_keeps_no_other_from_moving(catalog, moves):
+    """Issue 8: one principal's snapshots and imports take no more than a part of what there is."""
+    held = Held()
+
+    async def move(registry, number):
+        if moves == "out":
+            await registry.archive.snapshot("ann", held.take, tally=Tally())
+        else:
+            await registry.archive.replace("ann", f"s{number}", held.source, tally=Tally())
+
+    async with opened(catalog, silent) as registry, anyio.create_task_group() as tasks:
+        with held.until_the_end():
+            for number in range(5):
+                tasks.start_soon(move, registry, number)
+            await held.begun.acquire()
+            await held.begun.acquire()
+            if moves == "out":
+                assert await archiving.exported(registry, "default", space="bob")
+            else:
+                await archiving.taken(registry, b"[]", "mine", space="bob")
+            assert held.begun.value == 0

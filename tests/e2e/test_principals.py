@@ -225,10 +225,13 @@ async def test_a_token_that_is_taken_back_ends_what_it_opened(server, tokens):
 
 
 async def test_strangers_get_no_further_than_health(server):
-    """Issue 8: `/readyz` names models, so strangers do not get to see it."""
+    """Issue 8: `/readyz` names models, so strangers get to see no more of it than whether all is well."""
     async with httpx2.AsyncClient(base_url=server) as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
-        for path in ("/readyz", "/mcp", "/sse", "/none", "/.well-known/oauth-protected-resource"):
+        for headers in ({}, {"host": "pod.example"}, {"authorization": "Bearer nobody"}):
+            reply = await client.get("/readyz", headers=headers)
+            assert (reply.status_code, reply.json()) == (200, {"status": "ready"})
+        for path in ("/mcp", "/sse", "/none", "/.well-known/oauth-protected-resource"):
             assert (await client.get(path)).status_code == 401
         said = {"authorization": f"Bearer {BOB}"}
-        assert (await client.get("/readyz", headers=said)).json()["status"] == "ready"
+        assert (await client.get("/readyz", headers=said)).json().keys() == {"status", "store", "models"}

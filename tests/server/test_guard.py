@@ -78,14 +78,34 @@ def test_an_allowed_host_that_is_no_name_is_refused(host):
 
 
 @pytest.mark.parametrize(
-    "origin", ["app.example.com", "https://a/b", "*", "null", "", "https://", "https://a?b"]
+    "origin",
+    [
+        *["app.example.com", "https://a/b", "*", "null", "", "https://", "https://a?b", "https://:80"],
+        *["https://a:99999", "https://a:0", "https://a:x", "https://ex\xe4mple.com"],
+    ],
 )
 def test_an_allowed_origin_that_is_none_is_refused(origin):
     with pytest.raises(ConfigError, match="--allow-origin takes the origin of a page"):
         names(ANY, origins=[origin])
 
 
-@pytest.mark.parametrize("path", ["/mcp", "/sse", "/messages/", "/readyz", "/none"])
+@pytest.mark.parametrize(
+    ("allowed", "sent"),
+    [
+        ("https://A.example:443/", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("https://a.example:08443", "https://a.example:8443"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+    ],
+)
+def test_an_allowed_origin_is_what_browsers_send(allowed, sent):
+    """Issue 8: "Origin and Host checks"."""
+    assert names(ANY, origins=[allowed]).origins == {sent}
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse", "/messages/", "/none"])
 async def test_every_path_but_the_one_of_health_is_looked_at(path):
     async with connected(sse=True) as client:
         for header, status in (({"host": "evil.example"}, 421), ({"origin": "http://evil.example"}, 403)):

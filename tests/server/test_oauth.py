@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eai_mcp.errors import ConfigError
-from eai_mcp.server import issuer
 from eai_mcp.server.admitted import Gate
 from eai_mcp.server.issuer import Keys
 from eai_mcp.server.oauth import WELL_KNOWN, OAuth
@@ -80,6 +79,8 @@ async def test_a_token_of_each_way_to_sign_lets_its_subject_in(alg):
         ({"sub": "a\ud800"}, "the token's sub must have 1 to 255 printable characters"),
         ({"exp": float("inf")}, "the token cannot be read"),
         ({"exp": "soon"}, "the token cannot be read"),
+        ({"exp": -(10**400)}, "the token has expired"),
+        ({"nbf": 10**400}, "the token is not valid yet"),
     ],
 )
 async def test_a_token_that_does_not_say_what_it_must_is_refused(claims, sentence):
@@ -92,6 +93,33 @@ async def test_what_ended_or_begins_within_half_a_minute_still_counts():
     now = int(time.time())
     for token in (ONE.token(exp=now - 20), ONE.token(nbf=now + 20), ONE.token(aud=["x", AUDIENCE])):
         assert isinstance(await found.principal(token), Principal)
+
+
+async def test_a_token_may_expire_later_than_any_clock_can_tell():
+    found, _ = oauth(Documents(ONE))
+    who = await found.principal(ONE.token(exp=10**400))
+    assert isinstance(who, Principal)
+    assert (who.until or 0) > 2**50
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_taken"),
+    [
+        (None, True),
+        ("jwt", True),
+        ("at+JWT", True),
+        ("application/at+jwt", True),
+        ("logout+jwt", False),
+        ("dpop+jwt", False),
+        (7, False),
+    ],
+)
+async def test_a_token_of_another_type_is_none_for_us(kind, is_taken):
+    """RFC 8725, 3.11: what an issuer signs for something else must not be taken for an access token."""
+    found, _ = oauth(Documents(ONE))
+    answer = await found.principal(ONE.token(headers={"kid": "one", "typ": kind}))
+    assert isinstance(answer, Principal) is is_taken
+    assert is_taken or answer.message == "the token is of another type than JWT and at+jwt"
 
 
 def part(value):
@@ -145,171 +173,6 @@ async def test_scopes_that_are_asked_for_have_to_be_granted():
         assert (status, message.startswith("the token does not grant ")) == (403, True)
 
 
-async def test_keys_are_fetched_once_for_all_who_need_them():
-    event = anyio.Event()
-    documents = Documents(ONE, event=event)
-    found, _ = oauth(documents)
-    let_in = []
-
-    async def come():
-        let_in.append(await found.principal(ONE.token()))
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(20):
-                tasks.start_soon(come)
-            await anyio.wait_all_tasks_blocked()
-            event.set()
-    assert [type(one) for one in let_in] == [Principal] * 20
-    assert documents.asked == [DISCOVERY, KEYS]
-
-
-async def test_an_unknown_key_is_looked_for_once_in_half_a_minute():
-    two, documents = Signer("two"), Documents(ONE)
-    found, clock = oauth(documents)
-    await found.principal(ONE.token())
-    documents.at[KEYS] = {"keys": [ONE.public(), two.public()]}
-    for _ in range(5):
-        assert await refused(found, two.token()) == wrong("the issuer has no such key")
-    assert documents.asked.count(KEYS) == 1
-    clock.now += 30
-    assert isinstance(await found.principal(two.token()), Principal)
-    for number in range(5):
-        await refused(found, Signer(f"x{number}").token())
-    assert documents.asked.count(KEYS) == 2
-
-
-async def test_a_key_that_the_issuer_took_back_stops_counting():
-    documents = Documents(ONE)
-    found, clock = oauth(documents)
-    await found.principal(ONE.token())
-    documents.at[KEYS] = {"keys": [Signer("two").public()]}
-    clock.now += issuer.FRESH_S
-    assert await refused(found, ONE.token()) == wrong("the issuer has no such key")
-
-
-@pytest.mark.parametrize(
-    ("url", "answer", "sentence"),
-    [
-        (DISCOVERY, httpx2.ConnectError("no"), "could not be reached: ConnectError"),
-        (DISCOVERY, None, "has no discovery document; name its keys with --jwks"),
-        (
-            DISCOVERY,
-            {"issuer": "https://x", "jwks_uri": KEYS},
-            "calls itself 'https://x'; --issuer must be the same",
-        ),
-        (DISCOVERY, {"issuer": ISSUER}, "does not tell where its keys are; name it with --jwks"),
-        (
-            DISCOVERY,
-            {"issuer": ISSUER, "jwks_uri": "http://x/k"},
-            "does not tell where its keys are; name it with --jwks",
-        ),
-        (KEYS, b"<html>", "sends what is no JSON"),
-        (KEYS, [], "sends what is no JSON object"),
-        (KEYS, b" " * (2**20 + 1), "sends more than 1048576 bytes"),
-        (KEYS, {"keys": []}, "has no key that we could use"),
-        (KEYS, {"keys": "none"}, "has no key that we could use"),
-        (KEYS, httpx2.Response(500), "answers with the status 500"),
-        (
-            KEYS,
-            httpx2.Response(302, headers={"location": "https://x/keys"}),
-            "sends us to another host, where we do not go",
-        ),
-        (KEYS, httpx2.Response(302, headers={"location": KEYS}), "sends us from place to place"),
-    ],
-)
-async def test_an_issuer_that_cannot_be_asked_is_said_and_asked_again_soon(url, answer, sentence):
-    """Issue 8: an issuer that does not answer is no fault of the token's."""
-    documents = Documents(ONE)
-    documents.at[url], before = answer, documents.at[url]
-    found, clock = oauth(documents)
-    for _ in range(3):
-        told = await found.principal(ONE.token())
-        assert isinstance(told, Refusal)
-        assert (told.status, told.error, told.retry_after_s) == (503, "temporarily_unavailable", 5)
-        assert told.message.startswith(f"the issuer {ISSUER} {sentence}, so that no token")
-    asked = len(documents.asked)
-    documents.at[url] = before
-    await found.principal(ONE.token())
-    assert len(documents.asked) == asked
-    clock.now += issuer.AGAIN_S
-    assert isinstance(await found.principal(ONE.token()), Principal)
-
-
-async def test_known_keys_go_on_counting_for_a_while_when_the_issuer_is_away():
-    documents = Documents(ONE)
-    found, clock = oauth(documents)
-    await found.principal(ONE.token())
-    documents.at = {DISCOVERY: httpx2.ConnectError("no")}
-    clock.now += issuer.FRESH_S
-    assert isinstance(await found.principal(ONE.token()), Principal)
-    assert (await refused(found, Signer("two").token()))[0] == 503
-    clock.now += issuer.KEPT_S
-    assert (await refused(found, ONE.token()))[0] == 503
-
-
-async def test_keys_may_be_named_and_documents_be_elsewhere_on_the_host():
-    documents = Documents(ONE)
-    documents.at = {
-        KEYS: httpx2.Response(307, headers={"location": "/moved"}),
-        "https://issuer.example/moved": documents.at[KEYS],
-    }
-    keys = Keys(ISSUER, jwks=KEYS, transport=documents)
-    assert isinstance(await OAuth(keys, audience=AUDIENCE).principal(ONE.token()), Principal)
-    documents = Documents(ONE)
-    other = "https://issuer.example/.well-known/oauth-authorization-server/realm"
-    documents.at[other] = documents.at.pop(DISCOVERY)
-    found, _ = oauth(documents)
-    assert isinstance(await found.principal(ONE.token()), Principal)
-    assert documents.asked == [DISCOVERY, other, KEYS]
-
-
-async def test_keys_that_are_not_for_checking_signatures_are_left_alone():
-    secret = {"kty": "oct", "k": "AAAA", "kid": "oct"}
-    odd = [secret, {"kty": "RSA"}, 7, {"kty": "EC", "crv": "P-256", "x": 1}, ONE.public(kid="enc", use="enc")]
-    private = {**ONE.public(kid="private"), "d": "AAAA"}
-    documents = Documents()
-    documents.at[KEYS] = {
-        "keys": [*odd, private, ONE.public(kid="alg", alg="ES384"), ONE.public(alg="ES256")]
-    }
-    found, clock = oauth(documents)
-    assert isinstance(await found.principal(ONE.token()), Principal)
-    for kid in ("enc", "private", "alg", "oct"):
-        clock.now += 30
-        assert await refused(found, ONE.token(headers={"kid": kid})) == wrong("the issuer has no such key")
-
-
-async def test_a_token_without_a_keys_name_goes_with_the_only_key_that_fits():
-    documents = Documents(ONE, RSA)
-    found, _ = oauth(documents)
-    assert isinstance(await found.principal(ONE.token(headers={})), Principal)
-    documents = Documents(ONE, Signer("two"))
-    found, _ = oauth(documents)
-    assert await refused(found, ONE.token(headers={})) == wrong("the issuer has no such key")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://issuer.example",
-        "ftp://x",
-        "issuer",
-        "https://",
-        "https://a@b",
-        "https://a?b",
-        "https://a#b",
-        "https://a:b",
-        'https://a"b',
-        "",
-    ],
-)
-def test_an_issuer_that_could_not_be_trusted_is_refused(url):
-    with pytest.raises(ConfigError, match="--issuer must be a URL with https"):
-        Keys(url)
-    with pytest.raises(ConfigError, match="--jwks must be a URL with https"):
-        Keys("http://127.0.0.1:1/x", jwks=url)
-
-
 @pytest.mark.parametrize(
     "options", [{"audience": ""}, {"audience": "a\nb"}, {"audience": "a", "scopes": ["a b"]}]
 )
@@ -358,6 +221,27 @@ class TestOverHttp:
             told = (await client.get(WELL_KNOWN, headers={"host": "localhost:8000"})).json()
             assert told["resource"] == "http://localhost:8000/mcp"
             assert (await client.get(WELL_KNOWN, headers={"host": "evil.example"})).status_code == 421
+
+    @pytest.mark.parametrize(
+        ("host", "resource"),
+        [
+            ("mcp.example", "https://mcp.example/mcp"),
+            ("proxy.example:8443", "https://proxy.example:8443/mcp"),
+            ("mcp.example:8000", "http://mcp.example:8000/mcp"),
+            ("10.0.0.5:9000", "http://10.0.0.5:9000/mcp"),
+            ("[::1]:8000", "http://[::1]:8000/mcp"),
+            ("[1.2.3.4]", "http://[1.2.3.4]/mcp"),
+        ],
+    )
+    async def test_behind_a_proxy_we_are_where_the_proxy_is(self, host, resource):
+        """RFC 9728, 1.2: a resource is known by a URL with https, and the proxy is what has the TLS."""
+        found, _ = oauth(Documents(ONE), audience="chat-server")
+        ours = {"address": ("0.0.0.0", 8000), "hosts": ["mcp.example", "proxy.example:8443"]}
+        async with connected(gate=Gate(verifier=found), **ours) as client:
+            assert (await client.get(WELL_KNOWN, headers={"host": host})).json()["resource"] == resource
+            told = (await client.post("/mcp", headers={"host": host})).headers["www-authenticate"]
+            where = f"{resource.removesuffix('/mcp')}{WELL_KNOWN}/mcp"
+            assert told == f'Bearer resource_metadata="{where}"'
 
     async def test_an_issuer_that_does_not_answer_is_no_401(self):
         documents = Documents(ONE)

@@ -79,6 +79,9 @@ def test_an_editors_mark_and_its_line_ends_are_no_part_of_them(file):
         (f"bob={'x' * 4097}", "should have a token of 16 to 4096 printable ASCII characters"),
         (f"bob={BOB}\xe4", "should have a token of 16 to 4096 printable ASCII characters"),
         (f"bob={BOB}\x01", "should have a token of 16 to 4096 printable ASCII characters"),
+        (f"bob={BOB} # laptop", "no space or quote among them, and nothing behind it"),
+        (f"bob='{BOB}'", "no space or quote among them, and nothing behind it"),
+        (f'bob="{BOB}"', "no space or quote among them, and nothing behind it"),
         (f"{BOB}x==", "should have a token of 16 to 4096 printable ASCII characters"),
         (f"ann={BOB}", "has a name that a line above has"),
         (f"bob={ANN}", "has the token of a line above"),
@@ -156,12 +159,15 @@ def test_a_file_that_turned_bad_changes_nothing_and_is_told_once(file, caplog):
         clock.now += 1.0
         assert not found.look()
     assert space(found, ANN) == "ann"
-    file.unlink()
+    file.chmod(0o644)
     for _ in range(3):
         clock.now += 1.0
         assert not found.look()
     told = [record.message for record in caplog.records]
     assert [sentence.split(";")[-1] for sentence in told] == [" the former tokens stay"] * 2
+    clock.now += tokens.REMIND_S
+    assert not found.look()
+    assert caplog.records[-1].message == told[-1]
     assert ANN not in caplog.text
     assert BOB not in caplog.text
     write(file, f"bob={BOB}\n")
@@ -173,8 +179,48 @@ def test_a_file_without_anybody_lets_nobody_in_once_it_serves(file):
     clock = Clock()
     found = Tokens(file, now=clock)
     write(file, "# all are gone\n")
-    clock.now += 1.0
-    assert (found.look(), found.principal(ANN)) == (True, None)
+    assert looks(found, clock) == [False, True, False]
+    assert found.principal(ANN) is None
+
+
+def test_a_file_that_is_gone_lets_nobody_in_unless_another_takes_its_place(file):
+    """Issue 8: "reload on change"; who takes the file away wants nobody to come in."""
+    clock = Clock()
+    found = Tokens(file, now=clock)
+    file.unlink()
+    assert looks(found, clock, 1) == [False]
+    write(file, f"ann={ANN}\n")
+    assert looks(found, clock) == [True, False, False]
+    assert [space(found, said) for said in (ANN, BOB)] == ["ann", None]
+    file.unlink()
+    assert looks(found, clock) == [False, True, False]
+    assert found.principal(ANN) is None
+
+
+def test_a_file_that_is_being_written_throws_nobody_out_and_lets_no_half_token_in(file, caplog):
+    """Issue 8: "reload on change", by an editor that writes in place, too."""
+    clock = Clock()
+    found = Tokens(file, now=clock)
+    for part in ("", f"ann={ANN[:20]}", f"ann={ANN}\nbob={BOB[:20]}"):
+        file.write_text(part, encoding="utf-8")
+        assert looks(found, clock, 1) == [False]
+        assert [space(found, said) for said in (ANN, ANN[:20], BOB[:20])] == ["ann", None, None]
+    file.write_text(f"ann={ANN}\nbob={BOB}\ncarl={'c' * 20}", encoding="utf-8")
+    assert looks(found, clock) == [False, True, False]
+    assert space(found, "c" * 20) == "carl"
+    file.write_text("", encoding="utf-8")
+    assert looks(found, clock) == [False] * 3
+    assert space(found, ANN) == "ann"
+    assert caplog.messages[-1].endswith("is empty, not even a comment is in it; the former tokens stay")
+
+
+def looks(found, clock, times=3):
+    """Whether other tokens counted then, a second apart."""
+    told = []
+    for _ in range(times):
+        clock.now += 1.0
+        told.append(found.look())
+    return told
 
 
 @pytest.mark.parametrize(
@@ -204,7 +250,7 @@ async def test_who_does_not_say_one_is_turned_away(file):
             ("/mcp", "GET"),
             ("/sse", "GET"),
             ("/none", "GET"),
-            ("/readyz", "GET"),
+            ("/readyz", "POST"),
         ):
             reply = await client.request(method, path, content="{}")
             assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
