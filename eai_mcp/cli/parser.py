@@ -134,6 +134,7 @@ def _command(
 
 
 def _serve(made: argparse.ArgumentParser) -> None:
+    made.usage = "%(prog)s [OPTION ...]"  # all of them would hide the sentence about the one that is wrong
     made.add_argument(
         "--exports", type=Path, metavar="DIR", help="where tools read and write files (or EAI_MCP_EXPORTS)"
     )

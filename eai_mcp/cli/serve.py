@@ -82,8 +82,8 @@ async def _serve_http(options: argparse.Namespace, settings: Settings, gate: "Ga
         _warn(opened)
         await http.serve_http(
             face.build(opened),
-            host=options.host,
-            port=options.port,
+            host=web.HOST if options.host is None else options.host,
+            port=web.PORT if options.port is None else options.port,
             sse=options.transport == "sse",
             path=options.path or http.PATH,
             max_body=options.max_body or http.MAX_BODY,

@@ -54,10 +54,10 @@ def checked(host: str, *, is_guarded: bool) -> str:
     Raises:
         ConfigError: It is no address, or one that others reach and nobody has to say who they are.
     """
-    if host == "localhost":
+    if host.lower() == "localhost":
         return "127.0.0.1"
     try:
-        found = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        found = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
     except ValueError as error:
         raise ConfigError(
             f"host {host!r} is no address; use 127.0.0.1, ::1 or localhost, or the address of a network"

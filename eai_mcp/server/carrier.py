@@ -3,6 +3,7 @@
 By itself it would take the signals over, turn them into its own exit code, and wait for every open stream.
 """
 
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,14 @@ import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from eai_mcp.server.address import BACKLOG
+from eai_mcp.server.connections import AT_ONCE, Sparing, Watched
 from eai_mcp.server.replies import Reply
 from eai_mcp.server.shutdown import Ending
 
 KEEP_ALIVE_S = 75
 GRACE_S = 0.3
+LOGS = ("uvicorn.error", "asyncio")
 
 
 async def serve_app(
@@ -26,6 +30,7 @@ async def serve_app(
     ready: Callable[[], None],
     *,
     log_level: str = "warning",
+    protocol: type[Watched] = Watched,
 ) -> None:
     """Serve until the end is asked for, or this is cancelled; then every open request is ended too."""
     config = uvicorn.Config(
@@ -35,13 +40,20 @@ async def serve_app(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        http="h11",  # where httptools is installed it would be taken, which leaves white space behind a value
+        # On h11: where httptools is installed it would be taken, which leaves white space behind a value.
+        http=protocol,
         ws="none",
         lifespan="on",
+        backlog=AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,  # type: ignore[arg-type]  # goes to a wait that takes fractions
     )
     carrier = _Carrier(config, ready)
+    with _sparing():
+        await _serve(carrier, listener, ending, app)
+
+
+async def _serve(carrier: "_Carrier", listener: socket.socket, ending: Ending, app: "Interruptible") -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop, ending, app, carrier)
         # Cancelled in the middle, uvicorn would leave tasks and sockets behind; it is told to stop instead.
@@ -94,7 +106,21 @@ class _Carrier(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)  # asyncio made it as short as the number that it takes at once
         self._ready()
+
+
+@contextmanager
+def _sparing() -> Iterator[None]:
+    logs, sparing = [logging.getLogger(name) for name in LOGS], Sparing()
+    for log in logs:
+        log.addFilter(sparing)
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.removeFilter(sparing)
 
 
 async def _stop(ending: Ending, app: Interruptible, carrier: _Carrier) -> None:

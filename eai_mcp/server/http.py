@@ -4,8 +4,8 @@ Nothing hangs on a connection. On the newer protocol each request stands alone; 
 unless `stateful` is chosen, and then what needs a way back to the client is said not to exist: subscriptions,
 notices of changed lists. SSE has such a way, so there everything is as on stdio.
 
-A request comes in through  Interruptible → Guard → Admitted → Readable → the SDK's app  so that those who are
-not let in cost next to nothing: of a stranger's request only the head is read.
+A request comes in through  Interruptible → Heads → Guard → Admitted → Openings → Readable → the SDK's app  so
+that those who are not let in cost next to nothing: of a stranger's request only the head is read.
 """
 
 import copy
@@ -16,27 +16,28 @@ from typing import Any, TypeAlias
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
-from mcp.server.sse import SseServerTransport
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp_types import METHOD_NOT_FOUND
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from eai_mcp.errors import ConfigError
-from eai_mcp.server import guard, shutdown
+from eai_mcp.server import guard, openings, shutdown
+from eai_mcp.server import sse as streams
 from eai_mcp.server.address import authority, listening
 from eai_mcp.server.admitted import Admitted, Gate
 from eai_mcp.server.bodies import Readable
 from eai_mcp.server.carrier import Interruptible, serve_app
-from eai_mcp.server.probe import Probing
+from eai_mcp.server.heads import Heads
+from eai_mcp.server.principal import READY, is_stranger
 from eai_mcp.server.shutdown import Ending
 
 MAX_BODY = 32 * 1024 * 1024
 PATH = "/mcp"
-TAKEN = ("/healthz", "/readyz", "/sse", "/messages")
+TAKEN = ("/healthz", READY, "/sse", "/messages")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
 Ready: TypeAlias = Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]]
 """Whether the server can work, and what is told of it."""
@@ -115,23 +116,25 @@ def build_app(
     """Everything that is served at a socket's address; Host and Origin have to name it."""
     check_path(path)
     ours = guard.names(address, hosts=hosts, origins=origins)
-    app = _adapted(server, stateful=stateful).streamable_http_app(
+    adapted = _adapted(server, stateful=stateful)
+    app = adapted.streamable_http_app(
         streamable_http_path=path,
         stateless_http=not stateful,
         max_request_body_size=max_body,
+        max_sessions=openings.WHOLE,
+        session_idle_timeout=openings.IDLE_S,
         transport_security=UNGUARDED,
     )
-    app.router.routes.append(Route("/healthz", _healthz))
     if ready is not None:
-        app.router.routes.append(Route("/readyz", _readyz(ready), methods=["GET"]))
+        app.router.routes.append(Route(READY, _readyz(ready), methods=["GET"]))
     if sse:
-        transport = SseServerTransport("/messages/", UNGUARDED, max_body)
-        app.router.routes.append(Route("/sse", _SseStream(server, transport), methods=["GET"]))
-        app.router.routes.append(Mount("/messages/", transport.handle_post_message))
+        app.router.routes.extend(streams.routes(server, UNGUARDED, max_body))
     inner: ASGIApp = Readable(app, max_body)
+    if stateful:
+        inner = openings.Openings(inner, adapted.session_manager, path)
     if gate is not None:
         inner = Admitted(inner, gate, path)
-    return Interruptible(guard.Guard(inner, ours), ending)
+    return Interruptible(Heads(guard.Guard(inner, ours)), ending)
 
 
 def check_path(path: str) -> None:
@@ -140,27 +143,17 @@ def check_path(path: str) -> None:
     Raises:
         ConfigError: It is no path, or something else is there.
     """
-    first = "/" + path.split("/")[1] if path.startswith("/") else path
-    if not _PATH.fullmatch(path) or first in (*TAKEN, "/.well-known", "/.", "/.."):
+    if path.endswith("/") and _PATH.fullmatch(path[:-1]):
+        raise ConfigError(f"--path takes a path without a slash at its end: {path[:-1]!r}", field="path")
+    steps = path.split("/")[1:]
+    is_taken = f"/{steps[0]}" in (*TAKEN, "/.well-known") if steps else True
+    if is_taken or not _PATH.fullmatch(path) or not {".", ".."}.isdisjoint(steps):
         taken = ", ".join(TAKEN)
         raise ConfigError(
             f"--path takes a path like /mcp, of letters, digits and . _ ~ - between slashes, which does not"
             f" begin as one of {taken}; not {path!r}",
             field="path",
         )
-
-
-class _SseStream:
-    """The GET of the deprecated transport: a connection like stdio, as long as the stream is open."""
-
-    def __init__(self, server: Server[Any], transport: SseServerTransport) -> None:
-        self._server = server
-        self._transport = transport
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._transport.connect_sse(scope, receive, send) as (incoming, outgoing):
-            options = self._server.create_initialization_options()
-            await self._server.run(Probing(incoming, outgoing, self._server), outgoing, options)
 
 
 def _adapted(server: Server[Any], *, stateful: bool) -> Server[Any]:
@@ -185,15 +178,12 @@ async def _no_way_back(ctx: ServerRequestContext[Any, Any], call_next: CallNext)
     return {**result, "capabilities": capabilities}
 
 
-async def _healthz(request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
-
-
 def _readyz(ready: Ready) -> Callable[[Request], Awaitable[Response]]:
-    """Tells whether the server can work."""
+    """Tells whether the server can work, and to those who are let in, how it stands."""
 
     async def answer(request: Request) -> Response:
         is_ready, told = await ready()
-        return JSONResponse(told, 200 if is_ready else 503)
+        shown = {"status": told["status"]} if is_stranger(request.scope) else told
+        return JSONResponse(shown, 200 if is_ready else 503)
 
     return answer

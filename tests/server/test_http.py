@@ -200,24 +200,42 @@ def test_other_addresses_than_loopback_are_refused_where_nobody_says_who_calls(h
     assert caught.value.details == {"host": host}
 
 
-@pytest.mark.parametrize("host", ["example.com", "", "localhost.", "1.2.3", "127.0.0.1:80"])
+@pytest.mark.parametrize("host", ["example.com", "", "localhost.", "1.2.3", "127.0.0.1:80", "[::1", "::1]"])
 def test_a_host_that_is_no_address_is_refused(host):
     with pytest.raises(ConfigError, match="is no address"), listening(host, 0, is_guarded=True):
         pass
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::1]", "localhost"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::1]", "localhost", "LOCALHOST"])
 def test_every_address_of_the_machine_can_be_had_where_callers_say_who_they_are(host):
     with listening(host, 0, is_guarded=True) as listener:
         assert listener.getsockname()[1] > 0
 
 
 @pytest.mark.parametrize(
-    "path", ["mcp", "/", "/mcp/", "/a b", "/{x}", "/sse", "/messages/x", "/healthz", "/.well-known/x", ""]
+    "path",
+    [
+        "mcp",
+        "/",
+        "/a b",
+        "/{x}",
+        "/sse",
+        "/messages/x",
+        "/healthz",
+        "/.well-known/x",
+        "",
+        "/a/..",
+        "/a/../mcp",
+    ],
 )
 def test_a_path_that_is_none_or_is_taken_is_refused(path):
     with pytest.raises(ConfigError, match="--path takes a path like /mcp"):
         build_app(build(), ("127.0.0.1", 8000), Ending(limit_s=None), path=path)
+
+
+def test_a_slash_at_the_end_of_the_path_is_named():
+    with pytest.raises(ConfigError, match="without a slash at its end: '/a/mcp'"):
+        build_app(build(), ("127.0.0.1", 8000), Ending(limit_s=None), path="/a/mcp/")
 
 
 async def test_the_path_can_be_chosen():
