@@ -6,8 +6,10 @@ a second time. Whatever comes of it, the question waits in its session until it 
 """
 
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -26,8 +28,9 @@ from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Answers, Talk, TurnResult
 from eai_mcp.errors import InvalidArgument
 from eai_mcp.messages import Usage
-from eai_mcp.server import forms
+from eai_mcp.server import forms, progress
 from eai_mcp.server.forms import FIELD
+from eai_mcp.server.progress import Report
 
 MOST_ROUNDS = 10
 """Questions in one call of a tool. Clients of the newer protocol give up after as many."""
@@ -43,13 +46,16 @@ Settled: TypeAlias = TurnResult | types.InputRequiredResult
 class Person:
     """Whoever sits at the client, as far as this call reaches them.
 
-    `state` and `said` came with the call: what a question was asked with, and the answer to it.
+    `state` and `said` came with the call: what a question was asked with, and the answer to it. `report`
+    tells their client how it goes, and `begun` is when it called, on `anyio.current_time`'s clock.
     """
 
     session: ServerSession
     request_id: types.RequestId | None = None
     state: str | None = None
     said: types.ElicitResult | None = None
+    report: Report = progress.unheard
+    begun: float = 0.0
 
     @property
     def is_modern(self) -> bool:
@@ -73,12 +79,22 @@ class Person:
     async def asked(self, form: types.ElicitRequestFormParams) -> types.ElicitResult | None:
         """What they do with a form; None where the client makes nothing of it."""
         try:
-            return await self.session.elicit_form(form.message, form.requested_schema, self.request_id)
+            async with self.waiting("waiting for the person at the client"):
+                return await self.session.elicit_form(form.message, form.requested_schema, self.request_id)
         except (MCPError, pydantic.ValidationError):
             return None
 
+    def waiting(self, doing: str) -> AbstractAsyncContextManager[None]:
+        """Let the client hear during the block that it waits for what `doing` says."""
+        return progress.alive(self.report, doing, begun=self.begun)
 
-def person(context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams) -> Person:
+
+def person(
+    context: ServerRequestContext[Any, Any],
+    params: types.CallToolRequestParams,
+    report: Report,
+    begun: float,
+) -> Person:
     """The person behind a call of a tool."""
     responses = params.input_responses or {}
     said = responses.get(FIELD)
@@ -87,7 +103,17 @@ def person(context: ServerRequestContext[Any, Any], params: types.CallToolReques
             "inputResponses came without the requestState that they answer; send both", field="requestState"
         )
     answer = said if isinstance(said, types.ElicitResult) else None
-    return Person(context.session, context.request_id, params.request_state, answer)
+    return Person(context.session, context.request_id, params.request_state, answer, report, begun)
+
+
+async def begun(
+    registry: Registry, space: str, talk: Talk, someone: Person, *, wait_s: float | None
+) -> Followed:
+    """Begin a turn as the registry does; who waits in line for that hears so."""
+    if talk.if_busy == "error":
+        return await registry.begin(space, talk, wait_s=wait_s)
+    async with someone.waiting(f"waiting for session {talk.session!r}"):
+        return await registry.begin(space, talk, wait_s=wait_s)
 
 
 class Asking:
@@ -116,15 +142,14 @@ class Asking:
                 return left_open(result, TOO_LONG)
             if someone.is_modern:
                 return self._required(result, number)
-            limit_s = min(self._limit_s, until - anyio.current_time())
-            if limit_s <= 0:  # a form that is taken back at once would only flicker
+            left_s = until - anyio.current_time()
+            if min(self._limit_s, left_s) <= 0:  # a form that is taken back at once would only flicker
                 return result
-            said, late = None, True
-            with anyio.move_on_after(limit_s):
-                said, late = await someone.asked(question(result)), False
-            if late:
-                why_not = f"the person at the client did not answer within {limit_s:g} s"
-                return await self._left_open(space, result, why_not)
+            said, is_late = None, True
+            with anyio.move_on_after(min(self._limit_s, left_s)):
+                said, is_late = await someone.asked(question(result)), False
+            if is_late:
+                return await self._left_open(space, result, too_late(self._limit_s, left_s))
             answer = forms.words(said)
             if answer is None:
                 return await self._left_open(space, result, forms.why_not(said))
@@ -196,6 +221,12 @@ class Asking:
 def question(result: TurnResult) -> types.ElicitRequestFormParams:
     """The form for a turn's question."""
     return forms.form(result.reply, label="Answer", hint=f"for the chat session {result.session!r}")
+
+
+def too_late(limit_s: float, left_s: float = math.inf) -> str:
+    """Why nobody answered a form that had its own limit, and what was left of its call's."""
+    within = f"{limit_s:g} s" if limit_s <= left_s else "the time of this call"
+    return f"the person at the client did not answer within {within}"
 
 
 def behind(spent: Usage | None, result: TurnResult) -> TurnResult:

@@ -13,30 +13,38 @@ import json
 import math
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import anyio
 import mcp_types as types
 
-from eai_mcp import messages
 from eai_mcp.chat import addressed
+from eai_mcp.chat.heard import Followed
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Answers, Talk, TurnResult
-from eai_mcp.errors import Conflict, EaiError, InvalidArgument, NotFound, TurnFailed
-from eai_mcp.messages import Usage
-from eai_mcp.server import answers, asking, forms
+from eai_mcp.errors import Conflict, EaiError, InvalidArgument, NotFound, Throttled
+from eai_mcp.messages import TextBlock, ToolResultBlock
+from eai_mcp.server import answers, asking, dialogue, forms
 from eai_mcp.server.asking import Follow, Person
+from eai_mcp.server.dialogue import Dialogue
 from eai_mcp.server.registry import Answer
 from eai_mcp.server.results import TurnAnswer
 from eai_mcp.store import Choices, SessionRow
 
 MOST_FAILURES = 3
+LONGEST_HOLD_S = 5.0
+"""How long words are held back that came too soon for the space's share."""
+
+MOST_STEPS_BACK = 20
+"""Messages at the end of a history among which earlier words are looked for."""
+
 LONGEST_SHOWN = 16 * 1024
 """Bytes of a reply that a form shows."""
 
 Outcome: TypeAlias = TurnResult | types.InputRequiredResult | Answer
 GO_ON = "talk(mode='human') goes on"
+OTHER_WORDS = "this form was answered before, and what came now was not sent"
 UNREACHABLE = (
     "mode human asks the person at the client, and this client offers no forms for that (elicitation) over"
     " this connection; leave mode out, or have the person use `eai-mcp chat`"
@@ -46,29 +54,6 @@ WHY = {
     "decline": "the person at the client declined to go on",
     "cancel": "the person at the client closed the form",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Dialogue:
-    """How far a call has come: `forms` were answered, and `turns` taken, of which `last` ended last.
-
-    It is the turn of an open question, too. `error` is why the last message failed, as did `failures` in a
-    row. `spent` is what the turns before `last` have used.
-    """
-
-    call: str
-    forms: int = 0
-    turns: int = 0
-    failures: int = 0
-    last: TurnResult | None = None
-    asked: Answers | None = None
-    error: EaiError | None = None
-    spent: Usage | None = None
-
-    def with_turn(self, result: TurnResult) -> "_Dialogue":
-        """The dialogue once a turn of it has ended."""
-        told = asking.behind(self.spent, result)
-        return replace(self, turns=self.turns + 1, failures=0, error=None, last=told, spent=told.usage)
 
 
 class Human:
@@ -103,9 +88,9 @@ class Human:
                 space, talk.session, f"a turn is running in session {talk.session!r}; nobody was asked"
             )
         addressed.check(talk.session, row.question if row else None, talk.answers)
-        at = _Dialogue(call=secrets.token_hex(8))
+        at = Dialogue(call=secrets.token_hex(8), is_there=row is not None)
         if talk.content:
-            turn = await self._registry.begin(space, talk, wait_s=_left(until))
+            turn = await asking.begun(self._registry, space, talk, someone, wait_s=_left(until))
             at = at.with_turn(await follow(turn))
         else:  # what cannot work is told before the person is asked
             self._registry.beginning.choosing(talk, row.choices if row else Choices())
@@ -117,19 +102,22 @@ class Human:
         """Go on with a call that comes again, from the form that it was answered with.
 
         Raises:
+            InvalidArgument: Nobody can be asked any more.
             EaiError: Messages failed again and again.
         """
+        if not someone.fills_forms:
+            raise InvalidArgument(UNREACHABLE, field="mode")
         at = await self._opened(space, talk, json.loads(someone.state or ""))
         if someone.said is None:
             return await self._required(space, talk, at)
         words = forms.words(someone.said)
         if words is None:
             return _ended(talk, at, WHY[someone.said.action])
-        at = await self._said(space, talk, words, at, follow, until=until)
+        at = await self._said(space, talk, words, at, someone, follow, until=until)
         return await self._going_on(space, talk, at, someone, follow, until=until)
 
     async def _going_on(
-        self, space: str, talk: Talk, at: _Dialogue, someone: Person, follow: Follow, *, until: float
+        self, space: str, talk: Talk, at: Dialogue, someone: Person, follow: Follow, *, until: float
     ) -> Outcome:
         while (over := _over(at)) is None:
             at = await self._seen(space, talk, at)
@@ -142,24 +130,32 @@ class Human:
             said, why = await self._asked(someone, await self._form(space, talk, at), until)
             if said is None:
                 return _ended(talk, at, why)
-            at = await self._said(space, talk, said, at, follow, until=until)
+            at = await self._said(space, talk, said, at, someone, follow, until=until)
         return _ended(talk, at, over)
 
     async def _asked(
         self, someone: Person, form: types.ElicitRequestFormParams, until: float
     ) -> tuple[str | None, str]:
         """The person's words, or why there are none."""
-        limit_s = min(self._limit_s, until - anyio.current_time())
-        if limit_s <= 0:  # a form that is taken back at once would only flicker
+        left_s = until - anyio.current_time()
+        if min(self._limit_s, left_s) <= 0:  # a form that is taken back at once would only flicker
             return None, f"the time of this call was over; {GO_ON}"
-        with anyio.move_on_after(limit_s):
+        with anyio.move_on_after(min(self._limit_s, left_s)):
             said = await someone.asked(form)
             return forms.words(said), WHY[said.action] if said else forms.why_not(said)
-        return None, f"the person at the client did not answer within {limit_s:g} s; {GO_ON}"
+        return None, f"{asking.too_late(self._limit_s, left_s)}; {GO_ON}"
 
     async def _said(
-        self, space: str, talk: Talk, words: str, at: _Dialogue, follow: Follow, *, until: float
-    ) -> _Dialogue:
+        self,
+        space: str,
+        talk: Talk,
+        words: str,
+        at: Dialogue,
+        someone: Person,
+        follow: Follow,
+        *,
+        until: float,
+    ) -> Dialogue:
         """The dialogue once the person's words were said, or have failed."""
         # Only who has seen a question answers it, and nothing else that they say allows anything.
         said = replace(
@@ -172,20 +168,51 @@ class Human:
         at = replace(at, forms=at.forms + 1)
         try:
             turn = await self._registry.by_request(space, said.session, said.request_id or "")
-            if turn is None:
-                await self._check_unseen(space, said)
-                turn = await self._registry.begin(space, said, wait_s=_left(until))
-            return at.with_turn(await follow(turn))
+            if turn is not None:
+                result = await follow(turn)
+                are_other = await self._are_other(space, words, result)
+                return at.with_turn(result, OTHER_WORDS if are_other else "")
+            await self._check_unseen(space, said, at)
+            return at.with_turn(await follow(await self._begun(space, said, someone, until)))
         except EaiError as error:
-            return replace(at, failures=at.failures + 1, error=error)
+            return at.with_error(error)
 
-    async def _check_unseen(self, space: str, said: Talk) -> None:
-        """See that no question came up that the person was not shown."""
+    async def _begun(self, space: str, said: Talk, someone: Person, until: float) -> Followed:
+        """The turn of what was said; a person need not know that they were too fast for a moment."""
+        try:
+            return await asking.begun(self._registry, space, said, someone, wait_s=_left(until))
+        except Throttled as error:
+            hold_s = math.inf if error.retry_after_s is None else error.retry_after_s
+            if hold_s > min(LONGEST_HOLD_S, until - anyio.current_time()):
+                raise
+        await anyio.sleep(hold_s)
+        return await asking.begun(self._registry, space, said, someone, wait_s=_left(until))
+
+    async def _are_other(self, space: str, words: str, result: TurnResult) -> bool:
+        """Whether a turn heard other words than these; of one that waits for an answer it is not known."""
+        count = (await self._registry.session(space, result.session)).message_count
+        latest = await self._registry.history(space, result.session, after=max(0, count - MOST_STEPS_BACK))
+        heard: list[str] = []
+        for entry in latest:
+            if entry.turn_id == result.turn_id and entry.message.role == "user":
+                for block in entry.message.content:
+                    within = block.content if isinstance(block, ToolResultBlock) else (block,)
+                    heard += [part.text for part in within if isinstance(part, TextBlock)]
+        return bool(heard) and words not in heard
+
+    async def _check_unseen(self, space: str, said: Talk, at: Dialogue) -> None:
+        """See that no question came up that the person was not shown, and that the session is there still.
+
+        Raises:
+            Conflict: It is not so.
+        """
         row = await self._row(space, said)
+        if row is None and at.is_there:
+            raise Conflict(dialogue.CLOSED, chat_session=said.session)
         if said.answers is None and row and row.question and not row.running:
             raise Conflict("a question came up meanwhile, so this was not sent", turn_id=row.question.turn_id)
 
-    async def _seen(self, space: str, talk: Talk, at: _Dialogue) -> _Dialogue:
+    async def _seen(self, space: str, talk: Talk, at: Dialogue) -> Dialogue:
         """The dialogue with the question that is open now, whoever asked it, or else with none."""
         row = await self._row(space, talk)
         question = row.question if row and not row.running else None
@@ -200,13 +227,15 @@ class Human:
         asked = Answers(turn_id=last.turn_id, asked_in=last.asked_in)
         return replace(at, last=replace(last, usage=at.spent or last.usage), asked=asked)
 
-    async def _form(self, space: str, talk: Talk, at: _Dialogue) -> types.ElicitRequestFormParams:
-        failed = f"That did not work: {at.error.message}" if at.error else ""
+    async def _form(self, space: str, talk: Talk, at: Dialogue) -> types.ElicitRequestFormParams:
+        failed = f"That did not work: {at.error.message}" if at.error else at.note
         shown = at.last.reply if at.last else "" if failed else await self._opening(space, talk)
-        if at.asked:  # a question is shown whole
+        if at.asked or at.note:
             shown = f"{failed}\n\n{shown}".strip()
+        elif failed:
+            shown = failed
         return forms.form(
-            shown if at.asked else _fitted(failed or shown) or "(The reply was empty.)",
+            shown if at.asked else _fitted(shown) or "(The reply was empty.)",  # a question is shown whole
             label="Message",
             hint=f"for the chat session {talk.session!r}; decline, or send nothing, to end",
             required=False,
@@ -221,46 +250,27 @@ class Human:
                     return entry.message.text
         chosen = self._registry.beginning.choosing(talk, row.choices if row else Choices())
         if chosen.card and chosen.card.first_message and not (row and row.message_count):
-            from eai_mcp.chat.macros import Macros  # many servers never play a card
+            # Many servers never play a card.
+            from eai_mcp.chat import playing
+            from eai_mcp.chat.macros import Macros
 
-            return Macros(card=chosen.card, session=talk.session).filled(
-                chosen.card.first_message, "first_mes"
-            )
+            return playing.greeting(Macros(card=chosen.card, session=talk.session))
         return f"What do you want to say to {chosen.model.name}?"
 
-    async def _required(self, space: str, talk: Talk, at: _Dialogue) -> types.InputRequiredResult:
-        state = {
-            "call": at.call,
-            "forms": at.forms,
-            "turns": at.turns,
-            "failures": at.failures,
-            "last": at.last and at.last.turn_id,
-            "asked": at.asked and [at.asked.turn_id, at.asked.asked_in],
-            "error": at.error and [at.error.code, at.error.message, at.error.retryable],
-            "spent": at.spent and messages.told(at.spent),
-        }
+    async def _required(self, space: str, talk: Talk, at: Dialogue) -> types.InputRequiredResult:
         request = types.ElicitRequest(params=await self._form(space, talk, at))
-        return types.InputRequiredResult(
-            input_requests={forms.FIELD: request}, request_state=json.dumps(state)
-        )
+        return types.InputRequiredResult(input_requests={forms.FIELD: request}, request_state=at.state)
 
-    async def _opened(self, space: str, talk: Talk, state: dict[str, Any]) -> _Dialogue:
-        at = _Dialogue(
-            call=state["call"], forms=state["forms"], turns=state["turns"], failures=state["failures"]
-        )
+    async def _opened(self, space: str, talk: Talk, state: dict[str, Any]) -> Dialogue:
+        at = dialogue.opened(state)
         last = None
         if state["last"]:
             with suppress(EaiError):  # the session was closed, or others went on with the turn
                 last = await self._registry.reply(
                     await self._registry.find(space, talk.session, state["last"]), 0
                 )
-        asked = state["asked"] and Answers(turn_id=state["asked"][0], asked_in=state["asked"][1])
-        error = state["error"] and TurnFailed(
-            state["error"][0], state["error"][1], retryable=state["error"][2]
-        )
-        spent = Usage(**state["spent"]) if state["spent"] else None
-        last = last and replace(last, usage=spent or last.usage)
-        return replace(at, last=last, asked=asked, error=error, spent=spent)
+        last = last and replace(last, usage=at.spent or last.usage)
+        return replace(at, last=last)
 
     async def _row(self, space: str, talk: Talk) -> SessionRow | None:
         with suppress(NotFound):
@@ -268,41 +278,44 @@ class Human:
         return None
 
 
-def _over(at: _Dialogue) -> str | None:
+def _over(at: Dialogue) -> str | None:
     """Why nobody is asked again, None if somebody is.
 
     Raises:
-        EaiError: One message after the other failed.
+        EaiError: One message after the other failed, and nothing else came of the call.
     """
     if at.error and at.failures >= MOST_FAILURES:
-        raise at.error
+        if not at.turns:
+            raise at.error
+        return f"{at.failures} messages failed, one after the other"
     status = at.last.status if at.last and not at.error else None
     if status == "running":
         return f"the reply did not come within the time of this call; once it is there, {GO_ON}"
     return "the turn was interrupted" if status == "interrupted" else None
 
 
-def _ended(talk: Talk, at: _Dialogue, why: str) -> TurnResult | Answer:
+def _ended(talk: Talk, at: Dialogue, why: str) -> TurnResult | Answer:
     """The answer of the call: the last turn's, with what happened before.
 
     Raises:
         EaiError: Nothing came of it but this.
     """
-    if at.last is None and at.error:
+    if at.error and not at.turns and at.last is None:
         raise at.error
-    told = f"{at.turns} turn{'' if at.turns == 1 else 's'}; {why}"
+    told = [f"{at.turns} turn{'' if at.turns == 1 else 's'}; {why}"]
+    if at.error:
+        told.append(f"the last message failed: {at.error.message}")
+    elif at.note:
+        told.append(at.note)
     if at.last is None:
         nothing: TurnAnswer = {
             "status": "completed",
             "reply": "",
             "chat_session": talk.session,
-            "warnings": [told],
+            "warnings": told,
         }
         return answers.whole(nothing)
-    warnings = [*at.last.warnings, told]
-    if at.error:
-        warnings.append(f"the last message failed: {at.error.message}")
-    result = replace(at.last, warnings=tuple(warnings))
+    result = replace(at.last, warnings=(*at.last.warnings, *told))
     return asking.left_open(result, "nobody answered it") if at.asked else result
 
 

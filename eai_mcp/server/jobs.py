@@ -6,13 +6,15 @@ as one who waits for the turn.
 
 A question of the turn is the client's to put to the person, where the operator allows that (`--elicit`).
 Unless they answer in time the task is complete, with a result that says what is asked: `talk` answers it.
+That goes on with the turn, but not with the task: what was told to be complete stays so, in every process.
 Source: SEP-2663, and the extension's specification of 2026-07-28.
 """
 
 import base64
+import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,15 +26,18 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field
 
 from eai_mcp.chat.distant import DistantTurn
+from eai_mcp.chat.ending import Ending
 from eai_mcp.chat.heard import Followed
 from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import Answers, Talk, TurnResult
 from eai_mcp.errors import Conflict, EaiError, InvalidArgument, LimitExceeded, NotFound, SessionBusy
 from eai_mcp.messages import JsonObject
-from eai_mcp.server import answers, asking, forms, registry, telling
+from eai_mcp.server import answers, asking, forms, progress, registry, telling
 from eai_mcp.server.asking import Person
 from eai_mcp.server.principal import space_of
-from eai_mcp.server.room import Room, room_of
+from eai_mcp.server.registry import EVERY, Request
+from eai_mcp.server.room import room_of
+from eai_mcp.store import SessionRow
 
 AFTER_S = 2.0
 """How long a call waits for its reply before it is answered with a task."""
@@ -42,9 +47,8 @@ LONGEST_MESSAGE = 200
 LOOK_S = 0.25
 """How long a look at another process's turn waits, so that its owner hears that somebody does."""
 
-MOST_DECLINED = 1000
 MISSING_CAPABILITY: Final = -32021
-STOPPED = "the turn was interrupted; get_history has what was said"
+STOPPED = "the turn was interrupted; the history has what was said"
 
 
 class TaskParams(types.RequestParams):
@@ -72,13 +76,18 @@ class _Task:
         told = json.dumps([self.session, self.turn_id, self.made_at], ensure_ascii=False)
         return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
 
-    def told(self, status: str, message: str | None = None, **more: Any) -> JsonObject:
-        """The task as the wire has it."""
+    @property
+    def over(self) -> str:
+        """The request id that stands for its turn once it was complete with a question."""
+        return f"task-over-{hashlib.sha256(self.id.encode()).hexdigest()[:32]}"
+
+    def told(self, status: str, at: float, message: str | None = None, **more: Any) -> JsonObject:
+        """The task as the wire has it, last changed `at` a time in seconds since 1970."""
         about: JsonObject = {
             "taskId": self.id,
             "status": status,
             "createdAt": answers.moment(self.made_at),
-            "lastUpdatedAt": answers.moment(time.time()),
+            "lastUpdatedAt": answers.moment(max(at, self.made_at)),
             "ttlMs": None,
             "pollIntervalMs": POLL_MS,
             **more,
@@ -88,18 +97,21 @@ class _Task:
 
 def made(result: TurnResult) -> JsonObject:
     """The answer to a call whose turn goes on: the task by which its reply can be had."""
-    task = _Task(result.session, result.turn_id, round(time.time(), 3))
-    return {"resultType": "task", **task.told("working", _doing(result))}
+    now = round(time.time(), 3)
+    task = _Task(result.session, result.turn_id, now)
+    return {"resultType": "task", **task.told("working", now, _doing(result))}
 
 
 class Jobs:
     """Answers `tasks/get`, `tasks/update` and `tasks/cancel`; people may think for `limit_s` seconds."""
 
-    def __init__(self, registry: Registry, *, is_asking: bool, limit_s: float) -> None:
+    def __init__(
+        self, registry: Registry, *, is_asking: bool, limit_s: float, published: Container[str] = EVERY
+    ) -> None:
         self._registry = registry
+        self._published = published
         self._is_asking = is_asking
         self._limit_s = limit_s
-        self._declined: dict[tuple[str, str, str], str] = {}
 
     def offer(self, server: Server[Any]) -> None:
         """Let clients know of tasks, and use them."""
@@ -114,14 +126,15 @@ class Jobs:
         Raises:
             MCPError: There is no such task, or the client does not declare the extension.
         """
-        task, space = _task(context, params), space_of(context)
+        task, space, room = _task(context, params), space_of(context), room_of(context)
         turn = await self._turn(space, task)
         try:
-            result = await self._registry.reply(turn, LOOK_S if isinstance(turn, DistantTurn) else 0)
+            result: Ending = await self._registry.reply(turn, LOOK_S if isinstance(turn, DistantTurn) else 0)
         except EaiError as error:
-            return task.told("completed", result=_wire(registry.failed(error, room_of(context))))
+            result = error
+        request = Request(space, progress.unheard, Person(context.session), room, self._published)
         with _as_protocol(task):
-            return await self._told(space, task, result, Person(context.session), room_of(context))
+            return await self._told(task, result, request)
 
     async def on_update(self, context: ServerRequestContext[Any, Any], params: UpdateParams) -> JsonObject:
         """Answer a task's question in the person's words; whatever answers none is passed over.
@@ -131,24 +144,26 @@ class Jobs:
         """
         task, space = _task(context, params), space_of(context)
         turn = await self._turn(space, task)
-        if not turn.done.is_set() or not isinstance(turn.ending, TurnResult):
-            return {}
         result = turn.ending
+        if not isinstance(result, TurnResult) or not self._asks(result, Person(context.session)):
+            return {}
         said = params.input_responses.get(_key(result))
-        if not isinstance(said, types.ElicitResult) or not self._asks(result, Person(context.session)):
+        if not isinstance(said, types.ElicitResult):
             return {}
         words = forms.words(said)
-        if words is None:
-            self._decline((space, task.id, _key(result)), forms.why_not(said))
-            return {}
         asked = Answers(turn_id=result.turn_id, asked_in=result.asked_in)
-        talk = Talk(content=words, session=result.session, answers=asked, by_person=True)
         with _as_protocol(task), suppress(Conflict, SessionBusy):  # others were faster
-            await self._registry.begin(space, talk)
+            if await self._is_over(space, task) or self._is_late(await self._row(space, task)):
+                return {}
+            if words is None:
+                await self._end(space, task, result, forms.why_not(said))
+            else:
+                talk = Talk(content=words, session=result.session, answers=asked, by_person=True)
+                await self._registry.begin(space, talk)
         return {}
 
     async def on_cancel(self, context: ServerRequestContext[Any, Any], params: TaskParams) -> JsonObject:
-        """Interrupt a task's turn, or drop its question.
+        """Interrupt a task's turn, or drop its question; nothing becomes of one that is complete.
 
         Raises:
             MCPError: See `on_get`.
@@ -156,43 +171,73 @@ class Jobs:
         task, space = _task(context, params), space_of(context)
         await self._turn(space, task)
         with suppress(EaiError):  # it has ended meanwhile, in whatever way
-            await self._registry.interrupt(space, task.session, task.turn_id)
+            if not await self._is_over(space, task):
+                await self._registry.interrupt(space, task.session, task.turn_id)
         return {}
 
-    async def _told(
-        self, space: str, task: _Task, result: TurnResult, someone: Person, room: Room
-    ) -> JsonObject:
-        match result.status:
-            case "running":
-                return task.told("working", _doing(result))
-            case "interrupted":
-                return task.told("cancelled", "; ".join(result.warnings) or STOPPED)
-            case "awaiting_input" if self._asks(result, someone):
-                why = await self._why_nobody(space, task, result)
-                if why is None:
-                    asked = _wire(types.ElicitRequest(params=asking.question(result)))
-                    return task.told("input_required", inputRequests={_key(result): asked})
-                result = asking.left_open(result, why)
-        answer = await telling.of_turn(self._registry, space, result, room)
-        return task.told("completed", result=_wire(registry.told(answer)))
+    async def _told(self, task: _Task, ending: Ending, request: Request) -> JsonObject:
+        row = await self._row(request.space, task)
+        if not await self._is_over(request.space, task):
+            if isinstance(ending, TurnResult) and (
+                going_on := self._going_on(task, ending, row, request.person)
+            ):
+                return going_on
+            try:
+                ending = await self._ended(request, task, ending, row)
+            except (Conflict, SessionBusy):  # somebody has just answered it
+                return task.told("working", time.time())
+            row = await self._row(request.space, task)
+        if isinstance(ending, EaiError):
+            told = registry.failed(ending, request.room, self._published)
+        else:
+            told = registry.told(await telling.of_turn(self._registry, ending, request))
+        return task.told("completed", row.updated_at, result=_wire(told))
+
+    def _going_on(
+        self, task: _Task, result: TurnResult, row: SessionRow, someone: Person
+    ) -> JsonObject | None:
+        """The task unless it is complete."""
+        if result.status == "running":
+            return task.told("working", time.time(), _doing(result))
+        if result.status == "interrupted":
+            return task.told("cancelled", row.updated_at, "; ".join(result.warnings) or STOPPED)
+        if not self._asks(result, someone) or self._is_late(row):
+            return None
+        asked = _wire(types.ElicitRequest(params=asking.question(result)))
+        return task.told("input_required", row.updated_at, inputRequests={_key(result): asked})
+
+    async def _ended(self, request: Request, task: _Task, ending: Ending, row: SessionRow) -> Ending:
+        """How the turn stands, now that the task is complete, whatever becomes of the question.
+
+        Raises:
+            Conflict, SessionBusy: The turn goes on.
+        """
+        if row.question is None or row.question.turn_id != task.turn_id:
+            return ending
+        was_asked = isinstance(ending, TurnResult) and self._asks(ending, request.person)
+        why = asking.too_late(self._limit_s) if was_asked else ""
+        return await self._end(request.space, task, ending, why)
+
+    async def _end(self, space: str, task: _Task, ending: Ending, why: str) -> Ending:
+        if isinstance(ending, TurnResult) and why:
+            ending = asking.left_open(ending, why)
+            why = ending.warnings[-1]
+        await self._registry.leave_open(space, task.session, task.turn_id, request_id=task.over, why=why)
+        return ending
+
+    async def _is_over(self, space: str, task: _Task) -> bool:
+        """Whether the task was complete with a question, whatever became of that."""
+        return await self._registry.by_request(space, task.session, task.over) is not None
 
     def _asks(self, result: TurnResult, someone: Person) -> bool:
         is_whole = len(result.reply) <= asking.LONGEST_QUESTION
         return result.status == "awaiting_input" and self._is_asking and someone.fills_forms and is_whole
 
-    async def _why_nobody(self, space: str, task: _Task, result: TurnResult) -> str | None:
-        """Why nobody is asked any more, None if somebody is."""
-        if why := self._declined.get((space, task.id, _key(result))):
-            return why
-        row = await self._registry.session(space, result.session)
-        if time.time() > row.updated_at + self._limit_s:
-            return f"the person at the client did not answer within {self._limit_s:g} s"
-        return None
+    def _is_late(self, row: SessionRow) -> bool:
+        return time.time() > row.updated_at + self._limit_s
 
-    def _decline(self, question: tuple[str, str, str], why: str) -> None:
-        self._declined[question] = why
-        if len(self._declined) > MOST_DECLINED:
-            del self._declined[next(iter(self._declined))]
+    async def _row(self, space: str, task: _Task) -> SessionRow:
+        return await self._registry.session(space, task.session)
 
     async def _turn(self, space: str, task: _Task) -> Followed:
         with _as_protocol(task):
@@ -232,7 +277,10 @@ def _as_protocol(task: _Task) -> Iterator[None]:
     except EaiError as error:
         is_theirs = isinstance(error, InvalidArgument | LimitExceeded)
         code = types.INVALID_PARAMS if is_theirs else types.INTERNAL_ERROR
-        raise MCPError(code, error.message, {"code": error.code}) from error
+        wait: JsonObject = {}
+        if error.retry_after_s is not None:
+            wait["retry_after_ms"] = round(error.retry_after_s * 1000)
+        raise MCPError(code, error.message, {"code": error.code, **wait}) from error
 
 
 def _wire(value: BaseModel) -> JsonObject:

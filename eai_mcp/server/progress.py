@@ -1,6 +1,7 @@
 """What a caller hears while a turn runs: new text at most every 100 ms, and a sign of life every 5 s.
 
-Of long work on files it is how many messages went through, each second.
+Whoever waits for a turn to begin, or for a person, has signs of life too. Of long work on files it is how
+many messages went through, each second.
 
 It is never the only carrier of the reply: clients drop progress that arrives together with the result.
 """
@@ -26,6 +27,40 @@ Report: TypeAlias = Callable[[float, str], Awaitable[None]]
 
 async def unheard(seconds: float, text: str) -> None:
     """The report to a caller who does not listen."""
+
+
+class Rising:
+    """A report whose seconds always rise, whoever of one call makes it."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._last = 0.0
+
+    async def __call__(self, seconds: float, text: str) -> None:
+        """Report, a little later than the last time if need be."""
+        self._last = max(self._last + 0.001, seconds)
+        await self._report(round(self._last, 3), text)
+
+
+@asynccontextmanager
+async def alive(
+    report: Report, doing: str, *, begun: float, heartbeat_s: float = HEARTBEAT_S
+) -> AsyncIterator[None]:
+    """Give signs of life during the block, in which the caller waits for what `doing` says."""
+    if report is unheard:
+        yield
+        return
+
+    async def tell() -> None:
+        while True:
+            await anyio.sleep(heartbeat_s)
+            seconds = round(anyio.current_time() - begun, 3)
+            await report(seconds, f"{doing} ({seconds:.0f} s)")
+
+    async with unwrapped(), anyio.create_task_group() as tasks:
+        tasks.start_soon(tell)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 async def follow(

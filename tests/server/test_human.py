@@ -1,11 +1,8 @@
 """A person at the client who talks with the model, in both protocol generations."""
 
-from typing import Any
-
 import anyio
 import mcp_types as types
 import pytest
-from mcp.client import Client
 
 from eai_mcp.errors import Rejected
 from tests.fakes import Held, said
@@ -79,14 +76,16 @@ async def test_content_is_said_as_ever_and_the_person_goes_on(connected):
 async def test_a_cards_greeting_opens_a_new_session_and_the_last_reply_an_old_one(connected, tmp_path):
     (tmp_path / "cards" / "host.json").write_text(
         '{"spec": "chara_card_v2", "spec_version": "2.0", "data": {"name": "Host", "description": "",'
-        ' "first_mes": "{{char}} greets {{user}}."}}'
+        ' "first_mes": "{{char}} greets {{user}} with {{roll:1000000}}."}}'
     )
     person, options = talking("hello", DECLINES, DECLINES)
-    async with connected(said("Sit down."), **options) as (client, _):
+    async with connected(said("Sit down."), **options) as (client, model):
         told = await by_person(client, chara_card="host")
         await by_person(client)
     assert told["effective"]["card"] == "host"
-    assert person.shown == ["Host greets User.", "Sit down.", "Sit down."]
+    assert person.shown[0].startswith("Host greets User with ")
+    assert person.shown[1:] == ["Sit down.", "Sit down."]
+    assert model.requests[0].system.endswith(f"Greeting: {person.shown[0]}"), "the model knows the same one"
 
 
 async def test_a_question_of_the_model_is_answered_in_the_next_form(connected):
@@ -96,7 +95,7 @@ async def test_a_question_of_the_model_is_answered_in_the_next_form(connected):
         told = await by_person(client)
     assert person.shown[1:] == ["Which colour?", "Painted."]
     assert model.requests[1].messages[-1].content[0].content[0].text == "blue"
-    assert told["warnings"][0].startswith("2 turns")
+    assert told["warnings"][0].startswith("1 turn;"), "a question and its answer are one"
 
 
 async def test_a_question_that_waits_is_the_first_form_and_stays_open_for_who_declines(connected):
@@ -147,13 +146,58 @@ async def test_a_message_that_fails_is_shown_with_its_reason(connected):
     assert (told["reply"], told["warnings"][0][:7]) == ("Better.", "1 turn;")
 
 
-async def test_after_three_failures_in_a_row_the_call_fails(connected):
-    person, options = talking(*"abcdef")
-    steps = (Rejected("first"), said("Well."), Rejected("second"), Rejected("third"), Rejected("fourth"))
-    async with connected(*steps, **options) as (client, _):
-        error = await refused(client, "talk", mode="human")
-    assert (error["code"], error["message"]) == ("provider_rejected", "fourth")
-    assert len(person.asked) == 5
+async def test_three_failures_in_a_row_end_the_call_and_hide_no_turn_before(connected):
+    person, options = talking(*"abcdefgh")
+    failures = [Rejected(f"failure {number}") for number in range(6)]
+    steps = (failures[0], said("Well."), *failures[1:4])
+    async with connected(*steps, *(Rejected("no") for _ in "abc"), **options) as (client, _):
+        told = await by_person(client)
+        assert (told["reply"], len(person.asked)) == ("Well.", 5)
+        assert told["warnings"] == [
+            "1 turn; 3 messages failed, one after the other",
+            "the last message failed: failure 3",
+        ]
+        error = await refused(client, "talk", mode="human", chat_session="new")
+    assert (error["code"], error["message"]) == ("provider_rejected", "no")
+    assert len(person.asked) == 8
+
+
+async def test_a_message_that_others_were_faster_than_is_no_failure(connected):
+    """Issue 8: every error code; a person is told in words that are meant for one."""
+    held = Held("so far")
+
+    async def slowly():
+        await client.session.call_tool("talk", {"content": "paint", "timeout_ms": 0})
+        await held.reached.wait()
+        return types.ElicitResult(action="accept", content={"answer": "a"})
+
+    async def then():
+        held.let_go.set()
+        await client.session.call_tool("wait_for_reply", {})
+        return types.ElicitResult(action="accept", content={"answer": "e"})
+
+    person, options = talking(slowly, *"bcd", then, DECLINES)
+    async with connected(held, said("There."), **options) as (client, _):
+        told = await by_person(client)
+    busy = "That did not work: somebody else is talking here just now; send it again"
+    assert person.shown[1:5] == [busy] * 4
+    assert told["reply"] == "There."
+
+
+async def test_a_session_that_was_closed_meanwhile_is_not_made_anew_unawares(connected):
+    """Issue 8: nobody goes on in an empty session who does not know it."""
+
+    async def closing():
+        await client.session.call_tool("close_session", {"chat_session": "art"})
+        return types.ElicitResult(action="accept", content={"answer": "more"})
+
+    person, options = talking("hello", closing, "again", DECLINES)
+    async with connected(said("Hi."), said("Again."), **options) as (client, _):
+        told = await by_person(client, chat_session="art")
+        history = await dialogue(client, "art")
+    assert person.shown[2].startswith("That did not work: the session was closed meanwhile, so this was not")
+    assert (told["reply"], told["warnings"][0][:8]) == ("Again.", "2 turns;")
+    assert history == [("user", "again"), ("assistant", "Again.")]
 
 
 @pytest.mark.parametrize("before", [(), (said("Well."),)])
@@ -278,6 +322,19 @@ async def test_a_form_that_nobody_answers_is_taken_back(connected, limits, argum
 
 
 @OLDER
+async def test_it_says_which_limit_nobody_answered_within(connected):
+    """Issue 8: the limit as it was set, and not what happened to be left."""
+    for limits, wanted in (
+        ({"elicit_limit_s": 0.05}, "within 0.05 s;"),
+        ({}, "within the time of this call;"),
+    ):
+        _, options = talking(anyio.sleep_forever, **limits)
+        async with connected(**options) as (client, _):
+            told = await by_person(client, timeout_ms=80)
+        assert wanted in told["warnings"][0]
+
+
+@OLDER
 async def test_a_call_without_time_asks_nobody(connected):
     person, options = talking()
     async with connected(**options) as (client, _):
@@ -292,99 +349,3 @@ async def test_a_client_that_cannot_show_its_form_ends_the_dialogue(connected):
     async with connected(**options) as (client, _):
         told = await by_person(client)
     assert told["warnings"] == ["0 turns; the client could not ask the person"]
-
-
-async def by_hand(client: Client, state=None, text=None, **arguments):
-    responses: Any = None
-    if text is not None:
-        responses = {"answer": types.ElicitResult(action="accept", content={"answer": text})}
-    return await client.session.call_tool(
-        "talk",
-        {"mode": "human", **arguments},
-        input_responses=responses,
-        request_state=state,
-        allow_input_required=True,
-    )
-
-
-def form(result):
-    assert isinstance(result, types.InputRequiredResult), result
-    asked: Any = result.input_requests
-    return asked["answer"].params.message
-
-
-@NEWER
-async def test_a_state_that_comes_twice_makes_one_turn(connected):
-    """Issue 8: a sealed state that is used again joins the turn that it made."""
-    _, options = talking()
-    async with connected(said("Hi."), said("There."), said("never"), **options) as (client, model):
-        first = await by_hand(client)
-        second = await by_hand(client, first.request_state, "hello")
-        again = await by_hand(client, first.request_state, "something else")
-        assert form(second) == form(again) == "Hi."
-        third = await by_hand(client, second.request_state, "more")
-        assert form(third) == form(await by_hand(client, again.request_state, "more")) == "There."
-        late = await by_hand(client, first.request_state, "hello")
-        assert form(late) == "Hi."
-        assert len(await dialogue(client)) == 4
-    assert len(model.requests) == 2
-
-
-@NEWER
-async def test_states_that_come_at_once_make_one_turn(connected):
-    """Issue 8: the same while the turn is running."""
-    held, shown = Held("", "Hi."), []
-    _, options = talking()
-    async with connected(held, **options) as (client, model):
-        first = await by_hand(client)
-
-        async def send():
-            shown.append(form(await by_hand(client, first.request_state, "hello")))
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(5):
-                tasks.start_soon(send)
-            await held.reached.wait()
-            tasks.start_soon(send)
-            held.let_go.set()
-        assert (shown, len(await dialogue(client))) == (["Hi."] * 6, 2)
-    assert len(model.requests) == 1
-
-
-@NEWER
-async def test_the_turn_of_a_question_is_answered_once_however_often_states_come(connected):
-    """Issue 8: the same for a question's form."""
-    _, options = talking()
-    steps = (asks("Which colour?"), said("Painted."), said("never"))
-    async with connected(*steps, **options) as (client, model):
-        first = await by_hand(client)
-        second = await by_hand(client, first.request_state, "paint")
-        assert form(second) == "Which colour?"
-        for _ in range(2):
-            assert form(await by_hand(client, second.request_state, "blue")) == "Painted."
-        assert form(await by_hand(client, first.request_state, "paint")) == "Painted."
-    assert len(model.requests) == 2
-
-
-@NEWER
-async def test_a_state_without_an_answer_shows_its_form_again(connected):
-    _, options = talking()
-    async with connected(Rejected("not like this"), said("Hi."), **options) as (client, model):
-        first = await by_hand(client, content="")
-        assert form(await by_hand(client, first.request_state, content="")) == form(first)
-        second = await by_hand(client, first.request_state, "hello", content="")
-        again = await by_hand(client, second.request_state, content="")
-        assert form(second) == form(again) == "That did not work: not like this"
-        assert form(await by_hand(client, again.request_state, "hello", content="")) == "Hi."
-    assert len(model.requests) == 2
-
-
-@NEWER
-async def test_a_dialogue_outlives_its_session(connected):
-    _, options = talking()
-    async with connected(said("Hi."), said("Again."), **options) as (client, _):
-        first = await by_hand(client, chat_session="art")
-        second = await by_hand(client, first.request_state, "hello", chat_session="art")
-        await call(client, "close_session", chat_session="art")
-        assert form(await by_hand(client, second.request_state, "more", chat_session="art")) == "Again."
-        assert await dialogue(client, "art") == [("user", "more"), ("assistant", "Again.")]

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,20 +25,6 @@ from tests.server.tasking import TASKS, Polling, ask, begun, later, talk, until
 MODERN = "2026-07-28"
 NEWER = pytest.mark.parametrize("era", [MODERN])
 OLDER = pytest.mark.parametrize("era", ["legacy"])
-
-
-@pytest.fixture
-def declaring(connected):
-    """A client that declares tasks; a call waits for 50 ms before it is answered with one."""
-
-    @asynccontextmanager
-    async def connect(*steps, person=None, extensions=None, **settings):
-        options = {"extensions": extensions or [Polling()], "elicitation_callback": person}
-        chosen = {"inline_wait_s": 0.05, "elicit": True, **settings}
-        async with connected(*steps, client=options, **chosen) as (client, model):
-            yield client, model
-
-    return connect
 
 
 @NEWER
@@ -141,7 +126,7 @@ async def test_a_task_that_is_cancelled_is_an_interrupted_turn(declaring):
         for _ in range(2):
             assert await ask(client, "tasks/cancel", taskId=task) == {"resultType": "complete"}
         told = await until(client, task, "cancelled")
-        assert told["statusMessage"] == "the turn was interrupted; get_history has what was said"
+        assert told["statusMessage"] == "the turn was interrupted; the history has what was said"
         history = (await call(client, "get_history")).structured_content["messages"]
     assert held.cancelled
     assert history[-1]["partial"]
