@@ -110,12 +110,10 @@ class Catalog:
         """Every card, by name."""
         return tuple(self._fresh(self._cards).entries.values())
 
-    def problems(self) -> tuple[Problem, ...]:
-        """What is wrong with files that were skipped, wholly or in part: models, then prompts, then cards."""
-        return (
-            *self._fresh(self._models).problems,
-            *self._fresh(self._prompts).problems,
-            *self._fresh(self._cards).problems,
+    def problems(self, *kinds: Kind) -> tuple[Problem, ...]:
+        """What is wrong with files that were skipped, wholly or in part; of all kinds if none is named."""
+        return tuple(
+            problem for kind in kinds or KINDS for problem in self._fresh(self._shelf(kind)).problems
         )
 
     def shadowed(self) -> tuple[Path, ...]:

@@ -64,10 +64,14 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Shown(Generic[T_co]):
-    """A shelf as it was last looked at: its files, and the entries by name; None while none was asked for."""
+    """A shelf as it was last looked at: its files, and the entries by name; None while none was asked for.
+
+    The `problems` are those of the files that were read.
+    """
 
     files: Sequence[File]
     entries: Mapping[str, T_co] | None
+    problems: tuple[Problem, ...] = ()
 
 
 def no_remarks(entry: object) -> tuple[Fault, ...]:
@@ -124,7 +128,7 @@ class Shelf(Generic[T]):
         """What there is by now, without reading a file for it."""
         if self._looked is None:
             return Shown(self._files()[0], None)
-        return Shown(self._seen[0], self.entries)
+        return Shown(self._seen[0], self.entries, self.problems)
 
     def get(self, name: str) -> T:
         """The entry of that name.

@@ -1,7 +1,7 @@
 """From what the registry of sessions returns to what a client reads, within the limits of the wire."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,12 +11,13 @@ from eai_mcp import messages
 from eai_mcp.chat.values import Effective, TurnResult
 from eai_mcp.messages import Usage
 from eai_mcp.server import pushed
-from eai_mcp.server.registry import Answer
+from eai_mcp.server.registry import EVERY, Answer
 from eai_mcp.server.results import MessageResult, SessionResult, TurnAnswer, UsageResult
-from eai_mcp.server.room import Room
+from eai_mcp.server.room import PAGE, Room
 from eai_mcp.store import Entry, Question, SessionRow
 
 LONGEST_QUESTION_BYTES = 4096
+_written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def is_cut(result: TurnResult, room: Room) -> bool:
@@ -24,15 +25,17 @@ def is_cut(result: TurnResult, room: Room) -> bool:
     return fitted(result.reply, room.reply)[1]
 
 
-def of_turn(result: TurnResult, room: Room, *, after: int | None = None) -> Answer:
-    """The reply as the first text, the handle behind it.
+def of_turn(
+    result: TurnResult, room: Room, *, after: int | None = None, published: Container[str] = EVERY
+) -> Answer:
+    """The reply as the first text, the handle behind it; only tools that are published are named in it.
 
     A reply that is cut says how to read on, if it is known that its message stands behind position `after`.
     """
     reply, cut = fitted(result.reply, room.reply)
     warnings = list(result.warnings)
     if cut:
-        warnings.append(_cut_at(len(reply), result, after))
+        warnings.append(_cut_at(len(reply), result, after, published))
     told: TurnAnswer = {
         "status": result.status,
         "reply": reply,
@@ -43,6 +46,8 @@ def of_turn(result: TurnResult, room: Room, *, after: int | None = None) -> Answ
         "warnings": warnings,
     }
     told.update(_known(result))
+    if following := _next(result, published):
+        told["next"] = following
     shown = pushed.told(result, room)
     if shown:
         told["resources"] = shown
@@ -82,14 +87,14 @@ def question(waiting: Question) -> str:
     return fitted(waiting.text, LONGEST_QUESTION_BYTES)[0]
 
 
-def page(entries: Sequence[Entry], offset: int, room: Room) -> list[MessageResult]:
+def page(entries: Sequence[Entry], offset: int) -> list[MessageResult]:
     """As many messages as fit on a page; `offset` characters of the first one's text are skipped.
 
     A first message that does not fit is cut, and says how to read on. A message that is read in pieces shows
     its text in one block, as in the reply: so the pieces are the text.
     """
     told: list[MessageResult] = []
-    left = room.page
+    left = PAGE
     for entry in entries:
         message = _message(entry)
         if offset and not told:
@@ -98,7 +103,7 @@ def page(entries: Sequence[Entry], offset: int, room: Room) -> list[MessageResul
         if size > left and told:
             break
         if size > left:
-            _cut(message, entry.message.text[offset:], offset, room.page)
+            _cut(message, entry.message.text[offset:], offset, PAGE)
         left -= size
         told.append(message)
     return told
@@ -111,7 +116,7 @@ def moment(at: float) -> str:
 
 def compact(value: Mapping[str, Any]) -> str:
     """JSON without white space."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _written(value)
 
 
 def whole(structured: Mapping[str, Any]) -> Answer:
@@ -141,22 +146,36 @@ def _known(result: TurnResult) -> TurnAnswer:
         told["progress"] = result.progress
     if result.metadata:
         told["metadata"] = dict(result.metadata)
-    if result.status == "awaiting_input":
-        told["next"] = f"talk(chat_session={result.session!r}) answers the question; interrupt drops it"
-    if result.status == "running":
-        told["next"] = (
-            f"wait_for_reply(chat_session={result.session!r}, turn_id={result.turn_id!r}) gets the reply; "
-            "interrupt stops it"
-        )
     return told
 
 
-def _cut_at(shown: int, result: TurnResult, after: int | None) -> str:
+def _next(result: TurnResult, published: Container[str]) -> str:
+    """What can be called next, by the tools that there are."""
+    session, turn_id = result.session, result.turn_id
+    calls: dict[str, str] = {}
+    if result.status == "awaiting_input":
+        calls = {
+            "talk": f"talk(chat_session={session!r}) answers the question",
+            "interrupt": "interrupt drops it",
+        }
+    elif result.status == "running":
+        waiting = f"wait_for_reply(chat_session={session!r}, turn_id={turn_id!r}) gets the reply"
+        calls = {"wait_for_reply": waiting, "interrupt": "interrupt stops it"}
+    return "; ".join(told for name, told in calls.items() if name in published)
+
+
+def _cut_at(shown: int, result: TurnResult, after: int | None, published: Container[str]) -> str:
     told = f"the reply was cut at {shown:,} of {len(result.reply):,} characters"
-    if after is not None:
-        return f"{told}; get_history(chat_session={result.session!r}, after={after}, offset={shown}) reads on"
-    if result.status == "running":
-        return f"{told}; all of it will be in get_history(chat_session={result.session!r}) when it has ended"
+    session = f"chat_session={result.session!r}"
+    if "get_history" in published:
+        if after is not None:
+            return f"{told}; get_history({session}, after={after}, offset={shown}) reads on"
+        if result.status == "running":
+            return f"{told}; all of it will be in get_history({session}) when it has ended"
+    elif "export_chat_session_context" in published:
+        when = ", once it has ended" if result.status == "running" else ""
+        export = f"export_chat_session_context({session}, format='markdown')"
+        return f"{told}; {export} returns all of it{when}, in parts: next_offset is the next one's offset"
     return told
 
 

@@ -71,6 +71,11 @@ class _Entries(ABC, Generic[E]):
             ),
         )
 
+    def has_place(self, uri: str) -> bool:
+        """Whether that is how one is named."""
+        found = resources.parts(uri)
+        return found is not None and found[0] == self.name
+
     async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
         """As many by name."""
         behind = [entry for entry in self._all() if entry.name > name]

@@ -109,4 +109,5 @@ async def _offered(names: Names, typed: Typed) -> Offer:
 def _fitting(typed: str, names: Sequence[str]) -> list[str]:
     wanted = typed.casefold()
     first = [name for name in names if name.casefold().startswith(wanted)]
-    return [*first, *(name for name in names if name not in first and wanted in name.casefold())]
+    holding = [name for name in names if wanted in name.casefold()]
+    return [*dict.fromkeys((*first, *holding))]

@@ -38,6 +38,10 @@ class Documents:
     def __init__(self, documents: Sequence[Document]) -> None:
         self._documents = {document.resource.uri: document for document in documents}
 
+    def has_place(self, uri: str) -> bool:
+        """Whether it is one of these."""
+        return uri in self._documents
+
     async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
         """As many by name."""
         behind = [one.resource for one in self._documents.values() if one.resource.name > name]

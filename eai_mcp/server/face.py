@@ -85,20 +85,27 @@ class _Server(Server[Any]):
 
 def build(app: App) -> Server[Any]:
     """A low-level server for one or many connections; all state is in `app`."""
-    notices = Notices(Watch(app.catalog, app.registry.row))
+    readable = resources_of(app)
+    notices = Notices(Watch(app.catalog, app.registry.rows), has_place=readable.has_place)
     app.hear(notices)
+    published = ToolRegistry(offered([*tools.tools(app), *moving.tools(app)], app.settings.published))
     prompts = Prompts([menu.PromptMenu(app.catalog), menu.CardMenu(app.catalog)])
     return assemble(
         Published(
-            tools=ToolRegistry(offered([*tools.tools(app), *moving.tools(app)], app.settings.published)),
-            resources=resources_of(app),
+            tools=published,
+            resources=readable,
             prompts=prompts,
             completions=Completions(
                 prompts, of_prompts=names.of_prompts(app), of_resources=names.of_resources(app)
             ),
             notices=notices,
             elicit_limit_s=app.settings.elicit_limit_s,
-            jobs=Jobs(app.registry, is_asking=app.settings.elicit, limit_s=app.settings.elicit_limit_s),
+            jobs=Jobs(
+                app.registry,
+                is_asking=app.settings.elicit,
+                limit_s=app.settings.elicit_limit_s,
+                published=published.names,
+            ),
             key=sealing.key_file(app.settings.store),
         )
     )

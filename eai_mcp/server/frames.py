@@ -5,6 +5,7 @@ its id where that can be read. An unreadable answer to a question of ours become
 he would wait for ever otherwise. A notification is owed nothing.
 """
 
+import codecs
 import json
 import re
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ def read(line: bytes) -> JSONRPCMessage | Refusal:
     try:
         message = jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValidationError as error:
+        if line.startswith(codecs.BOM_UTF8):  # PowerShell begins with one what it pipes
+            return read(line.lstrip(codecs.BOM_UTF8))
         return _unreadable(line, error)
     # pydantic takes a request whose id has the wrong type for a notification; its sender would wait for ever.
     if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):

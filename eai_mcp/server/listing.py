@@ -20,7 +20,7 @@ def catalog(app: App, kind: Kind, wanted: str) -> CatalogAnswer:
     """
     entries = [entry for entry in _entries(app, kind) if _matches(entry, wanted)]
     told: CatalogAnswer = {"kind": kind, "entries": entries}
-    if problems := app.catalog.problems():
+    if problems := app.catalog.problems(kind):
         told["problems"] = [str(problem) for problem in problems]
     return told
 

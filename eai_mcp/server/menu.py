@@ -5,6 +5,7 @@ a card's begins with `card:`, which no name in the catalog can, so that both may
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -89,7 +90,8 @@ def _played(card: Card, prompt: str, given: Mapping[str, str]) -> list[Message]:
     from eai_mcp.chat import playing
     from eai_mcp.chat.macros import Macros
 
-    macros = Macros(card=card, user=_user(given))
+    # Nobody tells it again, so chance may fall otherwise each time.
+    macros = Macros(card=card, user=_user(given), turn=secrets.token_hex(8))
     number, said = _greeting_number(card, given.get("greeting", "")), _said(given)
     greeting = macros.filled(greetings(card)[number], f"greeting {number}" if number else "first_mes")
     # Without a message, what the card wants said last has none to stand behind.

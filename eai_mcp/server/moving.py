@@ -70,6 +70,7 @@ class _Moving:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._sessions = sessions.Sessions(app)
 
     @property
     def _archive(self) -> "Archive":
@@ -109,7 +110,8 @@ class _Moving:
         if found.next_offset is not None:
             handle["next_offset"] = found.next_offset
         told: results.ExportAnswer = {**handle, "content": found.text}
-        return Answer(told, [found.text, answers.compact(handle), sessions.link(given.chat_session)])
+        link = await self._sessions.link(request.space, given.chat_session)
+        return Answer(told, [found.text, answers.compact(handle), *([link] if link else [])])
 
     async def replace(self, given: arguments.ReplaceArguments, request: Request) -> Answer:
         named = [name for name in ("file_path", "content", "revision") if getattr(given, name) is not None]

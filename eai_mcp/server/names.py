@@ -9,6 +9,8 @@ from eai_mcp.server import pushed, resources
 from eai_mcp.server.completions import MOST, Names, Offer, Typed
 from eai_mcp.server.menu import CARD, greetings
 
+MOST_SESSIONS = 1000
+"""By name, among which those are looked for that begin otherwise than what was typed."""
 MOST_MESSAGES = 200
 """At the end of a history, among which turns are looked for."""
 MOST_BYTES = 1024 * 1024
@@ -51,8 +53,13 @@ def _listed(names: Callable[[], Sequence[str]]) -> Names:
 
 
 async def _sessions(typed: Typed, *, registry: Registry) -> Offer:
-    rows = await registry.sessions(typed.space, prefix=typed.text, limit=MOST + 1)
-    return Offer([row.name for row in rows[:MOST]], more=len(rows) > MOST)
+    """Those that begin with just what was typed, else as of the others, but of the first thousand only."""
+    exact = await registry.sessions(typed.space, prefix=typed.text, limit=MOST + 1)
+    if len(exact) > MOST:
+        return Offer([row.name for row in exact[:MOST]], more=True)
+    first = await registry.sessions(typed.space, limit=MOST_SESSIONS + 1)
+    found = dict.fromkeys(row.name for row in (*exact, *first[:MOST_SESSIONS]))
+    return Offer([*found], more=len(first) > MOST_SESSIONS)
 
 
 async def _turns(typed: Typed, *, registry: Registry) -> Offer:

@@ -9,10 +9,13 @@ from mcp.shared.exceptions import MCPError
 
 from eai_mcp.errors import EaiError, InvalidArgument, UnknownName
 from eai_mcp.observe import internal
+from eai_mcp.server import cursors
 from eai_mcp.server.principal import space_of
 from eai_mcp.server.resources import refused
 
 PAGE = 100
+NAME = "prompts"
+"""What they are called in a cursor: they are one source."""
 
 
 class Source(Protocol):
@@ -42,12 +45,16 @@ class Prompts:
     async def on_list(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListPromptsResult:
-        """A hundred of them by name, from the first behind the cursor."""
-        cursor = (params and params.cursor) or ""
-        found = [prompt for prompt in self._all() if prompt.name > cursor]
+        """A hundred of them by name, from the first behind the cursor.
+
+        Raises:
+            MCPError: The cursor is none of ours.
+        """
+        _, last = cursors.place(params, (NAME,))
+        found = [prompt for prompt in self._all() if prompt.name > last]
         more = len(found) > PAGE
         return types.ListPromptsResult(
-            prompts=found[:PAGE], next_cursor=found[PAGE - 1].name if more else None
+            prompts=found[:PAGE], next_cursor=cursors.made(NAME, found[PAGE - 1].name) if more else None
         )
 
     async def on_get(
@@ -87,9 +94,7 @@ class Prompts:
         return sorted(found, key=lambda prompt: prompt.name)
 
     def _unknown(self, name: str) -> MCPError:
-        known = [prompt.name for prompt in self._all()]
-        error = UnknownName("prompt", name[:80], known=known)
-        return MCPError(types.INVALID_PARAMS, error.message, {"code": error.code, "known": known[:PAGE]})
+        return refused(UnknownName("prompt", name[:80], known=[prompt.name for prompt in self._all()]))
 
 
 def _check(prompt: types.Prompt, given: Mapping[str, str]) -> None:

@@ -82,6 +82,10 @@ class Pushed:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    def has_place(self, uri: str) -> bool:
+        """Whether that is how one is named."""
+        return URI.fullmatch(uri) is not None
+
     async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
         """None."""
         return []

@@ -8,7 +8,7 @@ import difflib
 import json
 from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 import mcp_types as types
@@ -17,18 +17,27 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from pydantic_core import ErrorDetails
 
-from eai_mcp.errors import EaiError, InvalidArgument, SessionBusy, UnknownName
+from eai_mcp.errors import EaiError, InvalidArgument, NotFound, SessionBusy, UnknownName
 from eai_mcp.messages import JsonObject
 from eai_mcp.observe import internal
-from eai_mcp.server import asking, frames, progress, schema
+from eai_mcp.server import asking, cursors, frames, progress, schema
 from eai_mcp.server.arguments import Arguments
 from eai_mcp.server.asking import Person
 from eai_mcp.server.principal import space_of
 from eai_mcp.server.room import WIDE, Room, room_of
+from eai_mcp.wire import exactly_parsed
 
 MOST_MISTAKES = 8
 LONGEST_MESSAGE = 4_000
-HINTED = ("list_catalog", "wait_for_reply", "interrupt")
+UNKNOWN = "extra_forbidden"
+"""What pydantic calls an argument that a tool does not take."""
+EVERY: Final = frozenset(
+    (
+        *("talk", "wait_for_reply", "interrupt", "list_sessions", "list_catalog"),
+        *("get_history", "export_chat_session_context"),
+    )
+)
+"""The tools that answers may name, where all are published."""
 
 A = TypeVar("A", bound=Arguments)
 
@@ -53,14 +62,15 @@ Told: TypeAlias = Answer | types.InputRequiredResult | JsonObject
 class Request:
     """Who asks. `report(seconds, text)` tells them how it goes; it costs nothing if they do not listen.
 
-    `person` is who can be asked something in return, and `room` what the answer may hold. `begun` is when
-    they asked, on `anyio.current_time`'s clock.
+    `person` is who can be asked something in return, and `room` what the answer may hold. Only tools that are
+    `published` are named to them. `begun` is when they asked, on `anyio.current_time`'s clock.
     """
 
     space: str
     report: Callable[[float, str], Awaitable[None]]
     person: Person
     room: Room = WIDE
+    published: Container[str] = EVERY
     begun: float = field(default_factory=anyio.current_time)
 
 
@@ -106,7 +116,12 @@ class ToolRegistry:
     async def on_list(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        """All tools, in the order of their names."""
+        """All tools, in the order of their names.
+
+        Raises:
+            MCPError: There is a cursor, and they never go on.
+        """
+        cursors.none(params)
         if self._published is None:
             published = [tool.published(self._tools) for tool in self._tools.values()]
             self._published = types.ListToolsResult(tools=published)
@@ -130,8 +145,10 @@ class ToolRegistry:
 
         room = room_of(context)
         try:
-            heard = report if _is_heard(context) else progress.unheard
-            request = Request(space_of(context), heard, asking.person(context, params), room)
+            heard = progress.Rising(report) if _is_heard(context) else progress.unheard
+            begun = anyio.current_time()
+            someone = asking.person(context, params, heard, begun)
+            request = Request(space_of(context), heard, someone, room, self._tools, begun)
             answer = await tool.run(_checked(tool, params.arguments or {}), request)
         except EaiError as error:
             return failed(error, room, self._tools)
@@ -157,7 +174,7 @@ def told(answer: Answer) -> types.CallToolResult:
     )
 
 
-def failed(error: EaiError, room: Room, published: Container[str] = HINTED) -> types.CallToolResult:
+def failed(error: EaiError, room: Room, published: Container[str] = EVERY) -> types.CallToolResult:
     """An error in the shape in which every tool tells it; only tools that are published are named in it."""
     told: dict[str, Any] = {
         "code": error.code,
@@ -183,6 +200,8 @@ def _hint(error: EaiError, published: Container[str]) -> str:
         return f". list_catalog(kind='{error.kind}s') shows all"
     if isinstance(error, SessionBusy) and "wait_for_reply" in published and "interrupt" in published:
         return ". wait_for_reply gets the running turn's reply, interrupt stops it"
+    if isinstance(error, NotFound) and "name" in error.details and "list_sessions" in published:
+        return "; list_sessions shows all"
     return ""
 
 
@@ -190,17 +209,24 @@ def _checked(tool: ToolSpec[A], arguments: Mapping[str, Any]) -> A:
     """The arguments as the tool takes them.
 
     Some clients send lists and objects as JSON in a string; where only a list or an object fits, it is read.
+    Some send null for what they do not say; where it does not fit, it counts as not said.
     """
     try:
         return tool.arguments.model_validate(arguments)
     except pydantic.ValidationError as error:
-        unpacked = _unpacked(tool, error)
-        if not unpacked:
+        said = {name: value for name, value in arguments.items() if not _is_absent(tool, name, value)}
+        mended = {**said, **_unpacked(tool, error)}
+        if mended == arguments:
             raise _mistakes(tool, error) from error
     try:
-        return tool.arguments.model_validate({**arguments, **unpacked})
+        return tool.arguments.model_validate(mended)
     except pydantic.ValidationError as error:
         raise _mistakes(tool, error) from error
+
+
+def _is_absent(tool: ToolSpec[A], name: str, value: object) -> bool:
+    """Whether an argument that the tool knows is not said; a null under another name is a mistake."""
+    return value is None and name in tool.arguments.model_fields
 
 
 def _unpacked(tool: ToolSpec[A], error: pydantic.ValidationError) -> dict[str, Any]:
@@ -211,7 +237,7 @@ def _unpacked(tool: ToolSpec[A], error: pydantic.ValidationError) -> dict[str, A
         if mistake["type"] in ("list_type", "dict_type") and len(where) == 1 and isinstance(text, str):
             name = str(where[0])
             try:
-                found[name] = json.loads(text)
+                found[name] = exactly_parsed(text)
                 json.dumps(found[name], ensure_ascii=False).encode()
             except UnicodeEncodeError as bad:
                 raise InvalidArgument(f"{name}: {frames.SURROGATE}", field=name, tool=tool.name) from bad
@@ -227,7 +253,11 @@ def _mistakes(tool: ToolSpec[A], error: pydantic.ValidationError) -> InvalidArgu
         found.setdefault(str(mistake["loc"][0]) if mistake["loc"] else "arguments", []).append(mistake)
     shown = [_sentence(tool, name, found[name]) for name in [*found][:MOST_MISTAKES]]
     more = [f"and {len(found) - MOST_MISTAKES} more"] if len(found) > MOST_MISTAKES else []
-    return InvalidArgument("; ".join([*shown, *more]), field=_short(next(iter(found))), tool=tool.name)
+    message = "; ".join([*shown, *more])
+    if any(mistake["type"] == UNKNOWN for mistakes in found.values() for mistake in mistakes):
+        taken = f"{tool.name} takes {', '.join(tool.arguments.model_fields)}"
+        message = f"{message} {taken}" if message.endswith("?") else f"{message}; {taken}"
+    return InvalidArgument(message, field=_short(next(iter(found))), tool=tool.name)
 
 
 def _sentence(tool: ToolSpec[A], name: str, mistakes: Sequence[ErrorDetails]) -> str:
@@ -236,11 +266,9 @@ def _sentence(tool: ToolSpec[A], name: str, mistakes: Sequence[ErrorDetails]) ->
     deepest = max(len(mistake["loc"]) for mistake in mistakes)
     nearest = [mistake for mistake in mistakes if len(mistake["loc"]) == deepest]
     mistake = nearest[0]
-    allowed = list(tool.arguments.model_fields)
-    if mistake["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, allowed, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"unknown argument {name!r}; {hint}{tool.name} takes {', '.join(allowed)}"
+    if mistake["type"] == UNKNOWN:
+        near = difflib.get_close_matches(name, tool.arguments.model_fields, n=1)
+        return f"unknown argument {name!r}" + (f"; did you mean {near[0]}?" if near else "")
     if mistake["type"] == "missing":
         return f"{name} is missing"
     where = ".".join([name, *(str(step) for step in mistake["loc"] if isinstance(step, int))])

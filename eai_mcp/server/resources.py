@@ -12,8 +12,9 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from eai_mcp.errors import EaiError, InvalidArgument
+from eai_mcp.errors import EaiError
 from eai_mcp.observe import internal
+from eai_mcp.server import cursors
 from eai_mcp.server.principal import space_of
 
 PAGE = 100
@@ -51,6 +52,10 @@ class Source(Protocol):
         """Where it stands among the others, and in a cursor."""
         ...
 
+    def has_place(self, uri: str) -> bool:
+        """Whether that is how one of them is named, be it there or not."""
+        ...
+
     async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
         """At most `limit` of them in the order of their names, from the first behind `name`."""
         ...
@@ -78,7 +83,7 @@ class Resources:
         Raises:
             MCPError: The cursor is none of ours, or a source cannot be read.
         """
-        at, last = self._cursor((params and params.cursor) or "")
+        at, last = cursors.place(params, [*self._sources])
         listed: list[types.Resource] = []
         try:
             for name in [*self._sources][at:]:
@@ -87,7 +92,7 @@ class Resources:
                 listed += found[:room]
                 if len(found) > room:
                     before = listed[-1].name if room else last
-                    return types.ListResourcesResult(resources=listed, next_cursor=f"{name}/{before}")
+                    return types.ListResourcesResult(resources=listed, next_cursor=cursors.made(name, before))
                 last = ""
         except EaiError as error:
             raise refused(error) from error
@@ -98,7 +103,12 @@ class Resources:
     async def on_templates(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        """How each kind is addressed."""
+        """How each kind is addressed.
+
+        Raises:
+            MCPError: There is a cursor, and they never go on.
+        """
+        cursors.none(params)
         templates = [template for source in self._sources.values() for template in source.templates]
         return types.ListResourceTemplatesResult(resource_templates=templates)
 
@@ -112,7 +122,7 @@ class Resources:
         """
         uri = str(params.uri)
         if len(uri) > LONGEST_URI:
-            raise _unknown(uri)
+            raise unknown(uri)
         try:
             for source in self._sources.values():
                 found = await source.read(space_of(context), uri)
@@ -122,16 +132,11 @@ class Resources:
             raise refused(error, uri=uri) from error
         except Exception as error:
             raise refused(internal(error), uri=uri) from error
-        raise _unknown(uri)
+        raise unknown(uri)
 
-    def _cursor(self, cursor: str) -> tuple[int, str]:
-        """Which source to begin with, and behind which of its names."""
-        if not cursor:
-            return 0, ""
-        source, separator, name = cursor.partition("/")
-        if not separator or source not in self._sources:
-            raise refused(InvalidArgument("the cursor is not one that this server gave", field="cursor"))
-        return [*self._sources].index(source), name
+    def has_place(self, uri: str) -> bool:
+        """Whether something of ours could be at a URI: it is how one of the sources names what it has."""
+        return any(source.has_place(uri) for source in self._sources.values())
 
 
 def refused(error: EaiError, **told: str) -> MCPError:
@@ -141,6 +146,7 @@ def refused(error: EaiError, **told: str) -> MCPError:
     return MCPError(types.INVALID_PARAMS, error.message, {"code": error.code, **near, **told})
 
 
-def _unknown(uri: str) -> MCPError:
+def unknown(uri: str) -> MCPError:
+    """What a client is told who names a resource that cannot be there."""
     shown = uri if len(uri) <= MOST_SHOWN else f"{uri[:MOST_SHOWN]}…"
     return MCPError(types.INVALID_PARAMS, f"no resource {shown}", {"uri": uri[:LONGEST_URI]})

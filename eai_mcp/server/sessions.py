@@ -23,13 +23,6 @@ LONGEST = 3 * 1024 * 1024
 _FORMS: tuple[tuple[Written, str], ...] = (("eai-mcp", "application/json"), ("markdown", "text/markdown"))
 
 
-def link(session: str) -> types.ResourceLink:
-    """Where the whole history of a session can be read."""
-    return types.ResourceLink(
-        type="resource_link", uri=uri(session), name=session, mime_type="application/json"
-    )
-
-
 def uri(session: str) -> str:
     """Where a session is."""
     return resources.uri(resources.SESSIONS, session)
@@ -73,6 +66,11 @@ class Sessions:
     def __init__(self, app: App) -> None:
         self._registry = app.registry
 
+    def has_place(self, uri: str) -> bool:
+        """Whether that is how one is named."""
+        found = resources.parts(uri)
+        return found is not None and found[0] == resources.SESSIONS
+
     async def after(self, space: str, name: str, limit: int) -> Sequence[types.Resource]:
         """As many by name."""
         rows = await self._registry.sessions(space, after=name, limit=limit)
@@ -106,6 +104,15 @@ class Sessions:
                 raise _too_long(session)
             contents.append(types.TextResourceContents(uri=uri, mime_type=mime_type, text=text))
         return types.ReadResourceResult(contents=contents)
+
+    async def link(self, space: str, session: str) -> types.ResourceLink | None:
+        """Where the whole history of a session can be read, None if it is too long for that."""
+        at = uri(session)
+        try:
+            await self.read(space, at)
+        except LimitExceeded:
+            return None
+        return types.ResourceLink(type="resource_link", uri=at, name=session, mime_type="application/json")
 
     async def _text(self, space: str, session: str, form: Written) -> str:
         tally = Tally(check_cancelled)

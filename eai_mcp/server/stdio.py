@@ -4,6 +4,7 @@ The SDK's own transport keeps a thread in a blocking read, so a process that got
 hangs. It is used on Windows only, where pipes cannot be waited for.
 """
 
+import gc
 import logging
 import sys
 from collections import deque
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 DRAIN_S = 0.3
 CROWD = 256
+HUNG_UP_S = 0.5
+"""After so long without an answer taken, it is asked whether anybody is there to take one."""
 LET_OTHERS = 64
 
 log = logging.getLogger("eai_mcp")
@@ -55,6 +58,7 @@ async def serve_stdio(
 
     taken = wire or claim()
     ending = Ending(limit_s=closing_s)
+    gc.freeze()  # what was loaded stays, and to look through all of it for garbage takes a tenth of a second
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(ending.watch_signals)
@@ -140,10 +144,12 @@ class _Incoming(Reader):
         self._outgoing.unanswered += 1
         if self._outgoing.unanswered % LET_OTHERS == 0:
             await anyio.lowlevel.checkpoint()  # lines that are here already are handed on without a wait
-        if self._is_crowded:
-            with anyio.CancelScope() as self._waiting:
-                while self._is_crowded:
-                    await self._outgoing.taken()
+        while self._is_crowded:
+            with anyio.move_on_after(HUNG_UP_S) as self._waiting:
+                await self._outgoing.taken()
+            # The end of stdin stands behind all that was not read of it, and may never come to be read.
+            if self._waiting.cancelled_caught and self._source.is_hung_up:
+                self.stop()
 
     @property
     def _is_crowded(self) -> bool:

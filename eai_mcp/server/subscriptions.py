@@ -5,7 +5,7 @@ subscribes to; on the newer one a request says what to tell in the stream that a
 its own space.
 """
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,11 +37,19 @@ class Notices:
     """Hears facts, looks for what no fact tells, and answers those who subscribe.
 
     All of it happens in the server's event loop: what changes a resource is told of there. Word goes out of
-    changes of `lists`; the others are taken never to change.
+    changes of `lists`; the others are taken never to change. What has our scheme must have a place with us;
+    all else may be subscribed to, for a turn may push a resource under any URI.
     """
 
-    def __init__(self, watch: Watch | None = None, *, lists: Collection[List] = LISTS) -> None:
+    def __init__(
+        self,
+        watch: Watch | None = None,
+        *,
+        lists: Collection[List] = LISTS,
+        has_place: Callable[[str], bool] = lambda uri: True,
+    ) -> None:
         self.lists = frozenset(lists)
+        self._has_place = has_place
         self._watch = watch
         self._subscribers: set[Subscriber] = set()
         self._wanting: dict[str, set[Subscriber]] = {}
@@ -87,8 +95,10 @@ class Notices:
         """On the older protocol: as long as the connection lasts.
 
         Raises:
-            MCPError: There are too many.
+            MCPError: There are too many, or nothing can be at that URI.
         """
+        if not self._is_told(str(params.uri)):
+            raise resources.unknown(str(params.uri))
         subscriber = self._connected(context)
         if subscriber.space != space_of(context):
             raise MCPError(types.INVALID_REQUEST, "this connection is somebody else's")
@@ -219,8 +229,13 @@ class Notices:
             prompts_list_changed=("prompts" in self.lists and asked.prompts_list_changed) or None,
             resources_list_changed=("resources" in self.lists and asked.resources_list_changed) or None,
             tools_list_changed=("tools" in self.lists and asked.tools_list_changed) or None,
-            resource_subscriptions=asked.resource_subscriptions or None,
+            resource_subscriptions=[*filter(self._is_told, dict.fromkeys(asked.resource_subscriptions or ()))]
+            or None,
         )
+
+    def _is_told(self, uri: str) -> bool:
+        """Whether there could ever be word of it."""
+        return not uri.startswith(resources.SCHEME) or self._has_place(uri)
 
 
 def _connection(context: ServerRequestContext[Any, Any]) -> Connection:

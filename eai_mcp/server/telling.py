@@ -6,17 +6,17 @@ from eai_mcp.chat.registry import Registry
 from eai_mcp.chat.values import TurnResult
 from eai_mcp.errors import EaiError
 from eai_mcp.server import answers
-from eai_mcp.server.registry import Answer
-from eai_mcp.server.room import Room
+from eai_mcp.server.registry import Answer, Request
 
 MOST_STEPS_BACK = 100
 """Messages at the end of a history among which the place of a long reply is looked for."""
 
 
-async def of_turn(registry: Registry, space: str, result: TurnResult, room: Room) -> Answer:
+async def of_turn(registry: Registry, result: TurnResult, request: Request) -> Answer:
     """The answer of `talk`, `wait_for_reply` and `interrupt`."""
-    after = await _place(registry, space, result) if answers.is_cut(result, room) else None
-    return answers.of_turn(result, room, after=after)
+    room = request.room
+    after = await _place(registry, request.space, result) if answers.is_cut(result, room) else None
+    return answers.of_turn(result, room, after=after, published=request.published)
 
 
 async def _place(registry: Registry, space: str, result: TurnResult) -> int | None:

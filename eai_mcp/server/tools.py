@@ -1,10 +1,11 @@
 """The tools that we publish: what each is for, and what it does with the sessions."""
 
-import json
 import math
+import re
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import mcp_types as types
 import pydantic
 from pydantic import JsonValue
@@ -18,15 +19,29 @@ from eai_mcp.chat.turn import Turn
 from eai_mcp.chat.values import Answers, OnTimeout, Talk, TurnResult
 from eai_mcp.errors import InvalidArgument
 from eai_mcp.messages import Block
-from eai_mcp.server import answers, arguments, jobs, listing, progress, results, sessions, telling, transcript
+from eai_mcp.server import (
+    answers,
+    arguments,
+    asking,
+    jobs,
+    listing,
+    progress,
+    results,
+    sessions,
+    telling,
+    transcript,
+)
 from eai_mcp.server.asking import Asking, Follow, Settled
 from eai_mcp.server.human import Human
 from eai_mcp.server.registry import Answer, Request, Told, ToolSpec
+from eai_mcp.server.room import PAGE
+from eai_mcp.wire import exactly_parsed, items
 
 READ_ONLY = types.ToolAnnotations(read_only_hint=True, open_world_hint=False)
 LOCAL = types.ToolAnnotations(destructive_hint=False, open_world_hint=False)
 REPEATABLE = types.ToolAnnotations(destructive_hint=False, idempotent_hint=True, open_world_hint=False)
-SAMPLERS = tuple(Samplers.__dataclass_fields__)
+SAMPLERS = frozenset(Samplers.__dataclass_fields__)
+BLOCKS = re.compile(r"\s*\[\s*\{")
 
 
 def tools(app: App) -> list[ToolSpec[Any]]:
@@ -147,12 +162,16 @@ class _Face:
         if given.content is None:
             raise InvalidArgument("content is missing; only mode human goes without", field="content")
         is_job = request.person.takes_tasks and given.timeout_ms is None and given.on_timeout == "detach"
-        wait_s = self._wait_s(given.timeout_ms, is_job=is_job)
+        wait_s = self._wait_s(given.timeout_ms)
         until = anyio.current_time() + wait_s
-        follow = self._following(given.on_timeout, wait_s, request)
-        if request.person.state is not None:
+        turn = None
+        if request.person.state is None:  # a task is made once the turn has begun, and no earlier
+            turn = await asking.begun(self._registry, request.space, talk, request.person, wait_s=wait_s)
+        if is_job:
+            until = min(until, anyio.current_time() + jobs.AFTER_S)
+        follow = self._following(given.on_timeout, wait_s, until, request)
+        if turn is None:
             return await self._resumed(request, follow, until, is_job=is_job)
-        turn = await self._registry.begin(request.space, talk, wait_s=wait_s)
         return await self._settled(await follow(turn), request, follow, until, is_job=is_job)
 
     async def _with_person(self, given: arguments.TalkArguments, talk: Talk, request: Request) -> Told:
@@ -161,16 +180,16 @@ class _Face:
         if given.timeout_ms is not None or request.person.is_modern:
             wait_s = self._wait_s(given.timeout_ms)
         until = anyio.current_time() + wait_s
-        follow = self._following(given.on_timeout, wait_s, request)
+        follow = self._following(given.on_timeout, wait_s, until, request)
         resumes = request.person.state is not None
         go_on = self._human.resumed if resumes else self._human.begun
         told = await go_on(request.space, talk, request.person, follow, until=until)
         if isinstance(told, TurnResult):
-            return await telling.of_turn(self._registry, request.space, told, request.room)
+            return await telling.of_turn(self._registry, told, request)
         return told
 
     def _asked_for(self, given: arguments.TalkArguments) -> Talk:
-        sampled = ((name, getattr(given, name)) for name in SAMPLERS)
+        sampled = ((name, getattr(given, name)) for name in SAMPLERS & given.model_fields_set)
         samplers: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in sampled
         }
@@ -190,9 +209,8 @@ class _Face:
             by_person=self._is_approval(given),
         )
 
-    def _following(self, on_timeout: OnTimeout, wait_s: float, request: Request) -> Follow:
-        """What waits for a turn of a call, `wait_s` seconds from now in all."""
-        until = anyio.current_time() + wait_s
+    def _following(self, on_timeout: OnTimeout, wait_s: float, until: float, request: Request) -> Follow:
+        """What waits for a turn of a call that has `wait_s` seconds in all, on the clock `until` then."""
 
         async def follow(turn: Followed) -> TurnResult:
             result = await self._attended(turn, until, request)
@@ -212,7 +230,8 @@ class _Face:
 
     async def wait_for_reply(self, given: arguments.WaitArguments, request: Request) -> Told:
         is_job = request.person.takes_tasks and given.timeout_ms is None
-        until = anyio.current_time() + self._wait_s(given.timeout_ms, is_job=is_job)
+        wait_s = self._wait_s(given.timeout_ms)
+        until = anyio.current_time() + (min(jobs.AFTER_S, wait_s) if is_job else wait_s)
 
         async def follow(turn: Followed) -> TurnResult:
             return await self._followed(turn, until, request)
@@ -224,7 +243,7 @@ class _Face:
 
     async def interrupt(self, given: arguments.InterruptArguments, request: Request) -> Answer:
         stopped = await self._registry.interrupt(request.space, given.chat_session, given.turn_id)
-        return await telling.of_turn(self._registry, request.space, stopped, request.room)
+        return await telling.of_turn(self._registry, stopped, request)
 
     async def list_sessions(self, given: arguments.ListSessionsArguments, request: Request) -> Answer:
         told = await sessions.listed(
@@ -238,7 +257,7 @@ class _Face:
             given.chat_session,
             after=given.after,
             limit=given.limit,
-            most_bytes=request.room.page,
+            most_bytes=PAGE,
         )
         # Behind the page, so that it counts all that is on it.
         row = await self._registry.session(request.space, given.chat_session)
@@ -249,9 +268,9 @@ class _Face:
         if row.question and not row.running:
             told["question"] = answers.question(row.question)
         if given.format == "markdown":
-            page = transcript.page(entries, after=given.after, offset=given.offset, room=request.room)
+            page = transcript.page(entries, after=given.after, offset=given.offset)
             return transcript.answer(told, page)
-        shown = answers.page(entries, given.offset, request.room)
+        shown = answers.page(entries, given.offset)
         told["messages"] = shown
         if shown and shown[-1]["seq"] < row.message_count:
             told["next_after"] = shown[-1]["seq"]
@@ -281,13 +300,12 @@ class _Face:
     async def list_catalog(self, given: arguments.ListCatalogArguments, request: Request) -> Answer:
         return answers.whole(listing.catalog(self._app, given.kind, given.filter))
 
-    def _wait_s(self, timeout_ms: int | None, *, is_job: bool = False) -> float:
-        if timeout_ms is not None:
-            return timeout_ms / 1000
-        inline_s = self._app.settings.inline_wait_s
-        return min(jobs.AFTER_S, inline_s) if is_job else inline_s
+    def _wait_s(self, timeout_ms: int | None) -> float:
+        return self._app.settings.inline_wait_s if timeout_ms is None else timeout_ms / 1000
 
     async def _followed(self, turn: Followed, until: float, request: Request) -> TurnResult:
+        if not turn.done.is_set():
+            await anyio.lowlevel.checkpoint()  # a turn that has to wait for nothing takes no longer
         if not turn.done.is_set():
             with waited_for(turn), anyio.CancelScope(deadline=until):
                 await progress.follow(turn, request.report, begun=request.begun)
@@ -318,13 +336,13 @@ class _Face:
             return settled
         if is_job and settled.status == "running":
             return jobs.made(settled)
-        return await telling.of_turn(self._registry, request.space, settled, request.room)
+        return await telling.of_turn(self._registry, settled, request)
 
 
 def _content(given: str | list[dict[str, JsonValue]]) -> str | tuple[Block, ...]:
     """Text, or blocks. Text that is JSON is read as blocks only if it is a list of blocks of known types."""
     if isinstance(given, str):
-        return given if not given.lstrip().startswith("[{") else _blocks_in(given) or given
+        return (_blocks_in(given) if BLOCKS.match(given) else None) or given
     try:
         return messages.decode_blocks(list(given))
     except pydantic.ValidationError as error:
@@ -337,6 +355,6 @@ def _content(given: str | list[dict[str, JsonValue]]) -> str | tuple[Block, ...]
 
 def _blocks_in(text: str) -> tuple[Block, ...] | None:
     try:
-        return messages.decode_blocks(json.loads(text))
-    except (ValueError, RecursionError):
+        return messages.decode_blocks(items(exactly_parsed(text)))
+    except ValueError:
         return None

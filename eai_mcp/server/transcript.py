@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from eai_mcp.server import answers
 from eai_mcp.server.registry import Answer
 from eai_mcp.server.results import HistoryAnswer
-from eai_mcp.server.room import Room
+from eai_mcp.server.room import PAGE
 from eai_mcp.store import Entry
 
 
@@ -20,7 +20,7 @@ class Page:
     offset: int = 0
 
 
-def page(entries: Sequence[Entry], *, after: int, offset: int, room: Room) -> Page:
+def page(entries: Sequence[Entry], *, after: int, offset: int) -> Page:
     """As many messages behind position `after` as fit; `offset` characters of the first one are skipped.
 
     One that fits on no page is cut. Joined, the pages are the whole.
@@ -28,7 +28,7 @@ def page(entries: Sequence[Entry], *, after: int, offset: int, room: Room) -> Pa
     from eai_mcp.formats import markdown  # few ask for it
 
     shown: list[str] = []
-    left = room.page
+    left = PAGE
     for entry in entries:
         section = markdown.section(entry.at, entry.message) + "\n\n"
         text, is_cut = answers.fitted(section if shown else section[offset:], left)

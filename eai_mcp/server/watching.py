@@ -4,8 +4,7 @@ Somebody has to look for it, which is done while somebody could be told. Of the 
 and not read, unless they were read before and changed.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeAlias, assert_never
 
 from eai_mcp.catalog.catalog import KINDS, Catalog, Kind
@@ -16,21 +15,26 @@ from eai_mcp.server import resources, sessions, status
 from eai_mcp.server.changes import Changed, List
 from eai_mcp.store import SessionRow
 
-MOST_SESSIONS = 100
+MOST_SESSIONS = 1000
 """Of those that are subscribed to, as many are looked at each time; where there are more, they take turns."""
+TOGETHER = 100
+"""Sessions that are read at once."""
 
 Key: TypeAlias = tuple[str, str]
 """A space and the name of a session in it."""
 Entry: TypeAlias = Model | Prompt | Card
-Row: TypeAlias = Callable[[str, str], Awaitable[SessionRow | None]]
+Rows: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Sequence[SessionRow]]]
 
 
 class Watch:
-    """Remembers what it saw, and tells what is different now. `row` reads a session without its messages."""
+    """Remembers what it saw, and tells what is different now.
 
-    def __init__(self, catalog: Catalog, row: Row) -> None:
+    `rows` reads those of a space's sessions that are there, without their messages.
+    """
+
+    def __init__(self, catalog: Catalog, rows: Rows) -> None:
         self._catalog = catalog
-        self._row = row
+        self._rows = rows
         self._shown: dict[Kind, Shown[Entry]] = {}
         self._marks: dict[Key, object] = {}
         self._turn = 0
@@ -43,8 +47,7 @@ class Watch:
     async def note(self, key: Key) -> None:
         """Take a session as it is for what is known of it."""
         if key not in self._marks and len(self._marks) < MOST_SESSIONS:
-            with suppress(EaiError):  # a name that no session can have, or a store that cannot be read
-                self._marks[key] = await self._mark(key)
+            self._marks |= await self._seen([key])
 
     def forget(self, space: str, session: str) -> None:
         """Whoever cares is told already of a change in a session; of any in the space, if it has no name."""
@@ -57,17 +60,14 @@ class Watch:
         """What changed since the last look, of the catalog and of the sessions that are wanted."""
         found = [change for kind in KINDS if (change := self._entries(kind))]
         self._marks = {key: self._marks[key] for key in wanted if key in self._marks}
-        for key in self._due(wanted):
-            known, before = key in self._marks, self._marks.get(key)
-            try:
-                mark = await self._mark(key)
-            except EaiError:
-                continue  # whoever reads it is told so
-            if known and key not in self._marks:
-                continue  # a fact told of it meanwhile
-            if known and before != mark:
-                found.append(Changed(uris=(sessions.uri(key[1]), sessions.ALL), space=key[0]))
-            self._marks[key] = mark
+        for keys in _together(self._due(wanted)):
+            before = {key: self._marks[key] for key in keys if key in self._marks}
+            for key, mark in (await self._seen(keys)).items():
+                if key in before and key not in self._marks:
+                    continue  # a fact told of it meanwhile
+                if key in before and before[key] != mark:
+                    found.append(Changed(uris=(sessions.uri(key[1]), sessions.ALL), space=key[0]))
+                self._marks[key] = mark
         return found
 
     def _due(self, wanted: Sequence[Key]) -> Sequence[Key]:
@@ -77,10 +77,14 @@ class Watch:
         self._turn = at + MOST_SESSIONS
         return [*wanted, *wanted][at : at + MOST_SESSIONS]
 
-    async def _mark(self, key: Key) -> object:
-        """What is different once a session reads otherwise: a turn that only runs is not."""
-        row = await self._row(*key)
-        return row and (row.revision, row.message_count, row.choices, row.usage)
+    async def _seen(self, keys: Sequence[Key]) -> dict[Key, object]:
+        """What is different of a session once it reads otherwise: a turn that only runs is not."""
+        try:
+            rows = await self._rows(keys[0][0], [name for _, name in keys])
+        except EaiError:
+            return {}  # whoever reads them is told so
+        there = {row.name: (row.revision, row.message_count, row.choices, row.usage) for row in rows}
+        return {key: there.get(key[1]) for key in keys}
 
     def _entries(self, kind: Kind) -> Changed | None:
         before = self._shown[kind]
@@ -88,13 +92,23 @@ class Watch:
         if before.files is after.files:
             return None
         names, gone, listed = _differing(before, after)
-        if not names:
+        if not names and before.problems == after.problems:
             return None
         uris = [resources.every(kind), *(resources.uri(kind, name) for name in sorted(names))]
         if kind == "models" and gone:
             uris.append(status.URI)
         lists: tuple[List, ...] = () if not listed else _lists(kind)
         return Changed(uris=tuple(uris), lists=lists)
+
+
+def _together(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Those of a space side by side, as many as are read at once."""
+    spaces: dict[str, list[Key]] = {}
+    for key in keys:
+        spaces.setdefault(key[0], []).append(key)
+    for some in spaces.values():
+        for at in range(0, len(some), TOGETHER):
+            yield some[at : at + TOGETHER]
 
 
 def _lists(kind: Kind) -> tuple[List, ...]:

@@ -23,6 +23,7 @@ import anyio.lowlevel
 from eai_mcp.errors import ConfigError
 
 PIECE = 64 * 1024
+_HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)  # a socket that is half closed, on Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,13 @@ class Source:
         self._descriptor = descriptor
         self._waits = _waits(descriptor)
 
+    @property
+    def is_hung_up(self) -> bool:
+        """Whether nothing more will be written to it, whatever of it is still unread."""
+        asked = select.poll()
+        asked.register(self._descriptor, _HUNG_UP)
+        return any(events & _HUNG_UP for _, events in asked.poll(0))
+
     async def receive(self) -> bytes:
         """What is there, or the next to come; empty at the end."""
         if self._waits:
@@ -82,7 +90,7 @@ class Sink:
     def __init__(self, descriptor: int, gone: Callable[[str], None]) -> None:
         self._descriptor, self._write, self._close = _writer(descriptor)
         self._gone = gone
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)  # each frame is another task's: nobody is kept waiting
         self._blocked: anyio.CancelScope | None = None
         self._taken = anyio.Event()
         self._broken = False

@@ -25,6 +25,9 @@ class Resources:
         ),
     )
 
+    def has_place(self, uri):
+        return uri.startswith("test://")
+
     async def after(self, space, name, limit):
         mime_types = {BINARY: "image/png", TEXT: "text/plain", WATCHED: "text/plain"}
         listed = [

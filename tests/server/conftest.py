@@ -13,6 +13,7 @@ from eai_mcp.server import face
 from eai_mcp.settings import Settings
 from eai_mcp.store.sqlite import SqliteStore
 from tests.fakes import Scripted
+from tests.server.tasking import Polling
 
 
 @pytest.fixture(params=["legacy", "2026-07-28"])
@@ -59,6 +60,20 @@ def connected(catalog, era, tmp_path):
                     yield connected, call
                 await registry.aclose()
             tasks.cancel_scope.cancel()
+
+    return connect
+
+
+@pytest.fixture
+def declaring(connected):
+    """A client that declares tasks; a call waits for 50 ms before it is answered with one."""
+
+    @asynccontextmanager
+    async def connect(*steps, person=None, extensions=None, **settings):
+        options = {"extensions": extensions or [Polling()], "elicitation_callback": person}
+        chosen = {"inline_wait_s": 0.05, "elicit": True, **settings}
+        async with connected(*steps, client=options, **chosen) as (client, model):
+            yield client, model
 
     return connect
 

@@ -12,7 +12,8 @@ from mcp.shared.exceptions import MCPDeprecationWarning
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.errors import StorageUnavailable
 from eai_mcp.server.changes import Changed, List
-from eai_mcp.server.watching import MOST_SESSIONS, Watch
+from eai_mcp.server.subscribers import MOST_URIS
+from eai_mcp.server.watching import MOST_SESSIONS, TOGETHER, Watch
 from eai_mcp.store import Choices, SessionRow
 from tests.catalog.test_catalog import Clock
 from tests.conftest import FILES
@@ -37,8 +38,8 @@ class Files:
         return await self.watch.look(())
 
 
-async def nowhere(space, name):
-    return None
+async def nowhere(space, names):
+    return []
 
 
 @pytest.fixture
@@ -109,6 +110,20 @@ async def test_a_file_that_turns_bad_is_gone_from_the_list(files):
     assert await files.seen() == [Changed(uris=("eai://cards", "eai://cards/clerk"), lists=BOTH)]
 
 
+async def test_a_new_file_that_is_bad_and_one_that_is_bad_no_more_change_the_list_of_all(files):
+    """Issue 8: catalog files that change on disk are announced; one that is skipped is a problem in it."""
+    everything(files)
+    files.watch.begin()
+    told = [Changed(uris=("eai://models",))]
+    files.write("models/bad.toml", "model =")
+    assert await files.seen() == told
+    files.write("models/bad.toml", 'model = "x"\ntypo = 1')
+    assert await files.seen() == told
+    (files.folder / "models" / "bad.toml").unlink()
+    assert await files.seen() == told
+    assert await files.seen() == []
+
+
 async def test_what_was_last_shown_is_what_a_change_is_told_against(files):
     """Whoever read a list before they asked for news must not miss what changed in between."""
     everything(files)
@@ -153,17 +168,17 @@ def test_looking_at_a_hundred_cards_costs_little(tmp_path, asked_for, record_pro
 
 
 class Rows:
-    """Sessions of another process, and how often each was read."""
+    """Sessions of another process, and how many were read each time."""
 
     def __init__(self):
         self.rows, self.read = {}, []
 
-    async def __call__(self, space, name):
-        self.read.append((space, name))
-        found = self.rows.get((space, name))
-        if isinstance(found, Exception):
-            raise found
-        return found
+    async def __call__(self, space, names):
+        self.read.append(len(names))
+        found = [self.rows.get((space, name)) for name in names]
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return [row for row in found if row]
 
 
 def row(**fields):
@@ -225,6 +240,16 @@ async def test_a_store_that_cannot_be_read_is_looked_at_again(elsewhere):
     assert await watch.look([A]) == [TOLD]
 
 
+async def test_of_all_that_one_client_may_subscribe_to_each_look_sees_every_change(elsewhere):
+    rows, watch = elsewhere
+    watch.begin()
+    wanted = [(space, f"s{number}") for number in range(MOST_URIS // 2) for space in ("a", "b")]
+    rows.rows = {key: row(name=key[1]) for key in wanted}
+    await watch.look(wanted)
+    rows.rows = {key: row(name=key[1], message_count=4) for key in wanted}
+    assert len(await watch.look(wanted)) == len(wanted) == MOST_SESSIONS
+
+
 async def test_many_sessions_take_turns_and_nobody_else_is_read(elsewhere):
     rows, watch = elsewhere
     watch.begin()
@@ -232,7 +257,7 @@ async def test_many_sessions_take_turns_and_nobody_else_is_read(elsewhere):
     for _ in range(5):
         rows.read.clear()
         await watch.look(wanted)
-        assert len(rows.read) == MOST_SESSIONS
+        assert rows.read == [TOGETHER] * (MOST_SESSIONS // TOGETHER)
     assert set(watch._marks) == set(wanted)
     await watch.look([])
     assert watch._marks == {}

@@ -7,7 +7,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
 from eai_mcp.calls import ResourcePushed
+from eai_mcp.server.names import MOST_SESSIONS
 from eai_mcp.server.pushed import TEMPLATE
+from eai_mcp.store.sqlite import SqliteStore
 from tests.fakes import Held, said
 from tests.server.learnt import told
 
@@ -41,6 +43,8 @@ async def offered(client, reference, argument, typed="", /, **stands):
         (SESSION, "w", ["w1", "w2"]),
         (TEMPLATE, "w1", ["w1"]),
         (SESSION, "", ["default", "w1", "w2"]),
+        (SESSION, "W", ["w1", "w2"]),
+        (SESSION, "2", ["w2"]),
         (SESSION, "x" * 200, []),
         (SESSION, "a/b", []),
     ],
@@ -148,3 +152,17 @@ async def test_every_template_that_is_published_has_its_names_offered(connected)
                 name = part.partition("}")[0]
                 await client.complete(of_template(template.uri_template), {"name": name, "value": ""})
     assert len(templates) >= 5
+
+
+async def test_of_very_many_sessions_those_that_begin_just_so_are_offered_wherever_they_are(connected):
+    names = [f"a{number:04}" for number in range(MOST_SESSIONS)]
+    store = SqliteStore(None)
+    async with connected(store=store) as (client, _):
+        for name in (*names, "zebra", "Zoo"):
+            await store.ensure("", name)
+        found = [
+            (await client.complete(of_template(SESSION), {"name": "name", "value": typed})).completion
+            for typed in ("z", "Z", "0999")
+        ]
+    assert [one.values for one in found] == [["zebra", "Zoo"], ["Zoo"], []]
+    assert [(one.total, one.has_more) for one in found] == [(None, True)] * 3

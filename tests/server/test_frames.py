@@ -1,3 +1,4 @@
+import codecs
 import json
 
 import pytest
@@ -160,3 +161,9 @@ def test_a_message_is_written_as_one_line_of_utf8():
 def test_half_a_surrogate_pair_in_a_result_becomes_a_question_mark():
     message = JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "a\ud800b"})
     assert frames.written(message) == b'{"jsonrpc":"2.0","id":1,"result":{"text":"a?b"}}\n'
+
+
+def test_a_byte_order_mark_before_a_message_is_passed_over():
+    """Windows PowerShell begins with one what it pipes."""
+    assert frames.read(codecs.BOM_UTF8 + line()) == frames.read(line())
+    assert refused(codecs.BOM_UTF8 * 100_000)[0] == -32700

@@ -92,8 +92,8 @@ def literal(text):
     [
         (LEARNT, 500, 1),
         (LEARNT, 1, 4),
-        (says("x" * 400_000, "short", "y" * 700_000, "é\\\n" * 150_000, "z"), 500, 5),
-        (says("\0" * 300_000, "last"), 500, 3),
+        (says("x" * 400_000, "short", "y" * 700_000, "é\\\n" * 150_000, "z"), 500, 12),
+        (says("\0" * 300_000, "last"), 500, 7),
     ],
 )
 async def test_pages_of_a_transcript_are_the_transcript(connected, history, limit, most):
@@ -214,6 +214,8 @@ async def test_a_bad_catalog_file_is_reported_and_the_rest_stays(connected, tmp_
     (tmp_path / "models" / "broken.toml").write_text("model = 5", encoding="utf-8")
     async with connected() as (client, _):
         told = (await call(client, "list_catalog", kind="models")).structured_content
+        others = (await call(client, "list_catalog", kind="cards")).structured_content
     assert [entry["name"] for entry in told["entries"]] == ["plain", "hasty", "other"]
     assert len(told["problems"]) == 1
     assert "broken.toml" in told["problems"][0]
+    assert "problems" not in others

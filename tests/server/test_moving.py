@@ -216,6 +216,16 @@ async def test_an_answer_has_the_export_and_a_link_to_all_of_it(moving):
     assert transcript.text.startswith("# geo@1\n")
 
 
+@pytest.mark.parametrize("form", ["eai-mcp", "markdown"])
+async def test_an_answer_has_no_link_to_what_is_too_long_to_be_read_there(moving, form):
+    """Issue 5: inline (paged under clients' size limits, with a resource link)."""
+    image = [{"type": "image", "media_type": "image/png", "data": "QUJD" * 1_000_000}]
+    async with moving() as (client, _):
+        await told(client, "replace_history", content=[{"role": "user", "content": image}])
+        result = await call(client, EXPORT, format=form)
+    assert [one.type for one in result.content] == ["text", "text"]
+
+
 @pytest.mark.parametrize("form", ["eai-mcp", "openai"])
 async def test_a_long_export_comes_in_parts_that_joined_are_the_whole(moving, folder, form):
     """Issue 5: inline (paged under clients' size limits)."""

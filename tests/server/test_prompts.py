@@ -114,6 +114,13 @@ async def test_a_card_may_begin_with_another_greeting(connected, captain, number
     assert "Welcome" not in said(result)[0][1], "the text of the card does not greet too"
 
 
+async def test_chance_in_a_card_falls_otherwise_each_time(connected, captain):
+    captain(first_mes="{{roll:999999999}} {{random:a,b}}")
+    async with connected() as (client, _):
+        greetings = {said(await client.get_prompt("card:captain"))[-1] for _ in range(3)}
+    assert len(greetings) == 3
+
+
 async def test_what_a_card_brings_along_is_told_as_far_as_the_protocol_has_words_for_it(connected, captain):
     export = json.dumps(LEARNT).encode()
     captain(extensions={"eai": {"pre_context": base64.b64encode(export).decode()}})
@@ -163,6 +170,8 @@ async def test_what_there_is_not_is_a_protocol_error_that_tells_what_there_is(
     assert told in error.message
     assert len(error.message) < 300
     assert error.data["code"] in ("unknown_prompt", "invalid_argument")
+    if name == "codr":
+        assert error.data["known"] == ["coder"]
 
 
 async def test_a_card_whose_prompt_is_gone_is_listed_and_says_so(connected, captain):
@@ -197,6 +206,10 @@ async def test_a_long_menu_comes_in_pages(connected, tmp_path):
     async with connected() as (client, _):
         first = await client.list_prompts()
         second = await client.list_prompts(cursor=first.next_cursor)
+        for cursor in ("zzzz", first.prompts[-1].name, "cards/x"):
+            with pytest.raises(MCPError, match="the cursor is not one that this server gave") as caught:
+                await client.list_prompts(cursor=cursor)
+            assert (caught.value.code, caught.value.data["code"]) == (-32602, "invalid_argument")
     names = [one.name for one in (*first.prompts, *second.prompts)]
     assert (len(first.prompts), len(names), second.next_cursor) == (100, 154, None)
     assert names == sorted(names)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from mcp.client import Client
 from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
 
 from eai_mcp import errors
 from eai_mcp.errors import EaiError, TurnFailed, UnknownName
@@ -106,6 +107,13 @@ async def test_json_in_a_string_is_read_where_only_a_list_or_an_object_fits(serv
         ({"table": "[" * 100_000}, "table: input should be a valid dictionary, not"),
         ({"names": '["a", 1]'}, "names.1: input should be a valid string, not 1"),
         ({"names": '["a"]', "nams": 1}, "unknown argument 'nams'; did you mean names?"),
+        ({"table": '{"a": NaN}'}, 'table: input should be a valid dictionary, not "{\\"a\\": NaN}"'),
+        ({"table": '{"a": 1e999}'}, "table: input should be a valid dictionary"),
+        ({"nothing": None}, "unknown argument 'nothing'; do takes number, names, table, either"),
+        (
+            {"x": 1, "nams": 3},
+            "unknown argument 'x'; unknown argument 'nams'; did you mean names? do takes number, names",
+        ),
         ({"names": '"\\\\ud800"'}, "names: "),
         ({"names": ["a"], "number": "x"}, "number: input should be a valid integer"),
     ],
@@ -138,3 +146,42 @@ async def test_each_list_and_object_of_the_published_tools_may_come_as_a_string(
     samplers = model.requests[0].samplers
     assert (samplers.stop_sequences, samplers.anthropic_beta) == (("END",), ("a",))
     assert done["metadata"] == {"ticket": 7}
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"number": None}, {}),
+        ({"number": None, "names": '["a"]'}, {"names": ["a"]}),
+        ({"names": None}, {"names": None}),
+    ],
+)
+async def test_null_for_an_argument_is_as_if_it_were_not_said(serving, given, taken):
+    """DESIGN section 4: null is absence."""
+    async with serving(echo) as client:
+        assert (await told(client, "do", **given)) == {"given": taken}
+
+
+async def test_null_for_an_argument_that_is_needed_says_that_it_is_missing(connected):
+    """DESIGN section 4: null is absence."""
+    async with connected(said("ok")) as (client, _):
+        error = await refused(client, "list_catalog", kind=None, filter=None)
+        assert error["message"] == "kind is missing"
+        done = await told(client, "talk", content="hi", if_busy=None, chat_session=None, mode=None)
+    assert (done["chat_session"], done["reply"]) == ("default", "ok")
+
+
+async def test_what_cannot_be_found_names_the_tool_that_shows_all_only_where_there_is_one(connected):
+    for published, hint in ((("core",), "; list_sessions shows all"), (("get_history",), "")):
+        async with connected(published=published) as (client, _):
+            tool = "get_history" if "get_history" in published else "export_chat_session_context"
+            error = await refused(client, tool, chat_session="nobody")
+        assert error["message"].endswith(f"to make it{hint}")
+
+
+@pytest.mark.parametrize("era", ["2026-07-28"])
+async def test_the_list_of_tools_has_one_page(connected):
+    async with connected() as (client, _):
+        with pytest.raises(MCPError, match="the cursor is not one that this server gave") as caught:
+            await client.list_tools(cursor="more")
+    assert caught.value.code == -32602

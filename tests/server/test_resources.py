@@ -107,6 +107,10 @@ async def test_the_pages_together_are_the_list(connected, tmp_path):
             sizes.append(len(page.resources))
             if (cursor := page.next_cursor) is None:
                 break
+        for listing in (client.list_resources, client.list_resource_templates):
+            with pytest.raises(MCPError, match="the cursor is not one that this server gave") as caught:
+                await listing(cursor="zzzz")
+            assert (caught.value.code, caught.value.data["code"]) == (-32602, "invalid_argument")
     assert sizes == [100, 33]
     assert len(set(found)) == 133
 

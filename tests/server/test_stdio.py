@@ -1,6 +1,6 @@
 import json
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -156,3 +156,21 @@ async def test_a_client_that_reads_nothing_is_heard_no_further_than_its_answers_
         assert not all_heard.is_set()
         answered = {(await peer.heard())["id"] for _ in range(many)}
     assert answered == set(range(many))
+
+
+async def test_a_client_that_read_nothing_and_is_gone_ends_it_though_its_last_questions_were_not_read():
+    """DESIGN section 4: on stdio EOF is the end of the process."""
+    async with served() as (peer, ending):
+
+        async def ask():
+            with suppress(anyio.BrokenResourceError):
+                for number in range(3000):
+                    await peer.call(number, "echo", text="x" * 1000)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            with anyio.move_on_after(0.3):  # by then its answers and its questions fill both pipes
+                await ending.asked.wait()
+            peer._sink.give_up()
+        peer.leave()
+        await ending.asked.wait()

@@ -214,3 +214,30 @@ async def test_nobody_subscribes_without_end(connected):
     async with connected() as (client, _):
         with pytest.raises(MCPError, match="at most 1000 resources of up to 4096 characters"):
             await client.subscribe_resource("x:" + "y" * 4096)
+
+
+FOREIGN = ["eai://nope", "eai://nope/x", "eai://models/a/b", "eai://sessions/", "eai://sessions/a/pushed/t/0"]
+
+
+@OLDER
+@pytest.mark.parametrize("uri", FOREIGN)
+async def test_on_the_older_protocol_what_could_never_be_here_cannot_be_subscribed_to(connected, uri):
+    """Issue 8: unknown -> -32602."""
+    async with connected() as (client, _):
+        with pytest.raises(MCPError, match=f"no resource {uri}") as caught:
+            await client.subscribe_resource(uri)
+    assert caught.value.code == -32602
+
+
+@NEWER
+async def test_on_the_newer_protocol_only_what_could_be_here_is_acknowledged_and_once(connected):
+    """Issue 8: resource-updated in both eras. What a turn pushes may have any URI."""
+    ours = [
+        *("eai://models", "eai://models/none", "eai://cards/x", "eai://prompts/x", "eai://providers"),
+        *("eai://sessions", WORK, f"{WORK}/pushed/t/1", "file:///out/log"),
+    ]
+    async with (
+        connected() as (client, _),
+        client.listen(resource_subscriptions=[*ours, *FOREIGN, WORK]) as heard,
+    ):
+        assert heard.honored.resource_subscriptions == ours

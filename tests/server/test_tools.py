@@ -77,16 +77,18 @@ async def test_every_choice_and_sampler_reaches_the_turn(connected):
 async def test_content_may_be_blocks_and_blocks_may_come_as_a_string(connected):
     blocks = [{"type": "text", "text": "look"}, {"type": "image", "media_type": "image/png", "data": "aGk="}]
     message = Message("user", (TextBlock("look"), ImageBlock("image/png", "aGk=")))
-    async with connected(said("1"), said("2"), said("3"), said("4")) as (client, model):
+    async with connected(*map(said, "12345")) as (client, model):
         await call(client, "talk", content=blocks, chat_session="a")
         await call(client, "talk", content=json.dumps(blocks), chat_session="b")
         await call(client, "talk", content='[{"type": "unknown"}]', chat_session="c")
         await call(client, "talk", content='[{"no json', chat_session="d")
+        await call(client, "talk", content=json.dumps(blocks, indent=1), chat_session="e")
     assert [request.messages[0] for request in model.requests] == [
         message,
         message,
         user('[{"type": "unknown"}]'),
         user('[{"no json'),
+        message,
     ]
 
 

@@ -186,3 +186,14 @@ def test_a_pipe_that_is_not_our_own_takes_a_bounded_piece_or_says_that_it_is_ful
         bounded_write(writing, data)
     assert fitted % select.PIPE_BUF == 0
     assert os.read(reading, fitted) == LONG[:fitted]
+
+
+@pytest.mark.parametrize("made", [pipe, sockets])
+def test_who_has_gone_is_noticed_before_what_they_left_is_read(opened, made):
+    ours, theirs = made(opened)
+    os.write(theirs, b"left")
+    source = Source(ours)
+    assert not source.is_hung_up
+    shut(opened, theirs)
+    assert source.is_hung_up
+    assert os.read(ours, 10) == b"left"
