@@ -13,11 +13,9 @@ from typing import Final
 from eai_mcp.catalog import card_book, card_png, card_zip, parse
 from eai_mcp.catalog.entries import Book, Card
 from eai_mcp.catalog.fields import NAME, Fields, Note
-from eai_mcp.catalog.shelf import LARGEST, Fault
+from eai_mcp.catalog.shelf import LARGEST
 
 SPECS: Final = ("chara_card_v2", "chara_card_v3")
-LARGEST_PACKED: Final = 8 * LARGEST
-"""Bytes of a card with its picture; the text alone is held to `LARGEST`."""
 _ANY = re.compile(r".*", re.DOTALL)
 _TOOL = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -39,19 +37,6 @@ def read_packed_card(name: str, content: bytes, note: Note) -> Card | None:
     """The card in a CHARX file."""
     found = card_zip.card_json(content, note, largest=LARGEST)
     return None if found is None else read_json_card(name, found, note)
-
-
-READERS: Final = {".json": read_json_card, ".png": read_png_card, ".charx": read_packed_card}
-LARGEST_FILES: Final = {".png": LARGEST_PACKED, ".charx": LARGEST_PACKED}
-
-
-def remarks(card: Card) -> tuple[Fault, ...]:
-    """What of a card cannot be used; the rest of it can."""
-    left_out = card.book.left_out if card.book else ()
-    if not left_out:
-        return ()
-    more = f"; and {len(left_out) - 1:,} more" if len(left_out) > 1 else ""
-    return (("character_book", left_out[0] + more),)
 
 
 def card(name: str, fields: Fields) -> Card:

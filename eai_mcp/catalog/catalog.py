@@ -4,12 +4,12 @@ Nothing is read before the first look-up, each kind by itself. A changed file is
 that turned bad is reported and skipped.
 """
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, assert_never
 
+from eai_mcp.catalog import card_files
 from eai_mcp.catalog.entries import Card, Model, Problem, Prompt
 from eai_mcp.catalog.models import read_model, unsound
 from eai_mcp.catalog.prompts import read_prompt
@@ -53,7 +53,13 @@ class Catalog:
         self._prompts: Shelf[Prompt] = Shelf(
             "prompt", _folders(prompts, roots, "prompts"), {".md": read_prompt}
         )
-        self._card_folders = _folders(cards, roots, "cards")
+        self._cards: Shelf[Card] = Shelf(
+            "card",
+            _folders(cards, roots, "cards"),
+            card_files.READERS,
+            largest=card_files.LARGEST_FILES,
+            remarks=card_files.remarks,
+        )
 
     @classmethod
     def standard(
@@ -139,14 +145,6 @@ class Catalog:
         """A number that grows whenever what is offered has changed. Reading it looks, too."""
         self.problems()
         return self._version
-
-    @functools.cached_property
-    def _cards(self) -> Shelf[Card]:
-        from eai_mcp.catalog import cards  # many servers never look at one
-
-        return Shelf(
-            "card", self._card_folders, cards.READERS, largest=cards.LARGEST_FILES, remarks=cards.remarks
-        )
 
     def _shelf(self, kind: Kind) -> Shelf[Any]:
         match kind:

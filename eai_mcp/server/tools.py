@@ -32,7 +32,6 @@ from eai_mcp.server import (
     transcript,
 )
 from eai_mcp.server.asking import Asking, Follow, Settled
-from eai_mcp.server.human import Human
 from eai_mcp.server.registry import Answer, Request, Told, ToolSpec
 from eai_mcp.server.room import PAGE
 from eai_mcp.wire import exactly_parsed, items
@@ -153,7 +152,6 @@ class _Face:
         self._registry = app.registry
         limit_s = app.settings.elicit_limit_s
         self._asking = Asking(app.registry, is_allowed=app.settings.elicit, limit_s=limit_s)
-        self._human = Human(app.registry, approves=app.settings.elicit, limit_s=limit_s)
 
     async def talk(self, given: arguments.TalkArguments, request: Request) -> Told:
         talk = self._asked_for(given)
@@ -182,7 +180,11 @@ class _Face:
         until = anyio.current_time() + wait_s
         follow = self._following(given.on_timeout, wait_s, until, request)
         resumes = request.person.state is not None
-        go_on = self._human.resumed if resumes else self._human.begun
+        from eai_mcp.server.human import Human  # few servers ever let a person talk
+
+        settings = self._app.settings
+        human = Human(self._registry, approves=settings.elicit, limit_s=settings.elicit_limit_s)
+        go_on = human.resumed if resumes else human.begun
         told = await go_on(request.space, talk, request.person, follow, until=until)
         if isinstance(told, TurnResult):
             return await telling.of_turn(self._registry, told, request)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eai_mcp.catalog.cards import LARGEST_PACKED, read_png_card
+from eai_mcp.catalog.card_files import LARGEST_PACKED
+from eai_mcp.catalog.cards import read_png_card
 from eai_mcp.catalog.catalog import Catalog
 from eai_mcp.catalog.entries import Card
 from tests.catalog.packing import END, SIGNATURE, chunk, png, read, text
