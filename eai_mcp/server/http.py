@@ -31,13 +31,13 @@ from eai_mcp.server.address import authority, listening
 from eai_mcp.server.admitted import Admitted, Gate
 from eai_mcp.server.bodies import Readable
 from eai_mcp.server.carrier import Interruptible, serve_app
-from eai_mcp.server.heads import Heads
+from eai_mcp.server.heads import HEALTH, Heads
 from eai_mcp.server.principal import READY, is_stranger
 from eai_mcp.server.shutdown import Ending
 
 MAX_BODY = 32 * 1024 * 1024
 PATH = "/mcp"
-TAKEN = ("/healthz", READY, "/sse", "/messages")
+TAKEN = (HEALTH, READY, "/sse", "/messages")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
 Ready: TypeAlias = Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]]
 """Whether the server can work, and what is told of it."""

@@ -71,6 +71,8 @@ class _Moving:
     def __init__(self, app: App) -> None:
         self._app = app
         self._sessions = sessions.Sessions(app)
+        self._link: tuple[tuple[str, str, str, str], types.ResourceLink | None] | None = None
+        """Of what was last exported in parts, so that not each part looks at the whole again."""
 
     @property
     def _archive(self) -> "Archive":
@@ -110,8 +112,11 @@ class _Moving:
         if found.next_offset is not None:
             handle["next_offset"] = found.next_offset
         told: results.ExportAnswer = {**handle, "content": found.text}
-        link = await self._sessions.link(request.space, given.chat_session)
-        return Answer(told, [found.text, answers.compact(handle), *([link] if link else [])])
+        whole = (request.space, given.chat_session, form, found.sha256)
+        if self._link is None or self._link[0] != whole:  # else another part of it was asked for just now
+            self._link = (whole, await self._sessions.link(request.space, given.chat_session))
+        links = [] if self._link[1] is None else [self._link[1]]
+        return Answer(told, [found.text, answers.compact(handle), *links])
 
     async def replace(self, given: arguments.ReplaceArguments, request: Request) -> Answer:
         named = [name for name in ("file_path", "content", "revision") if getattr(given, name) is not None]
